@@ -1,0 +1,71 @@
+"""What a source file may ask of us, checked from its header before a pixel is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refine.errors import LimitError
+from refine.spec import ImageSpec
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one source file. A file over one of them is refused with `LimitError`, which names the field.
+
+    >>> Limits().decode_s(200_000_000)
+    50.0
+    """
+
+    max_pixels: int = 200_000_000
+    """px, height x width, of an image decoded whole."""
+    max_side: int = 65_500
+    """px of the longer side; the largest libjpeg takes."""
+    max_file_nbytes: int = 2 << 30
+    """Bytes of the file."""
+    max_metadata_nbytes: int = 16 << 20
+    """Bytes of everything in a file that is not pixels (ICC, EXIF, text), inflated."""
+    max_scans: int = 100
+    """Scans of a progressive JPEG. Each is a pass over the whole picture, and 33 kB can hold thousands."""
+    decode_base_s: float = 30.0
+    """Seconds any file may take."""
+    decode_s_per_megapixel: float = 0.1
+    """Seconds more for every 1,000,000 px."""
+    headroom_mem: int = 512 << 20
+    """Bytes the decoder may use beyond its size at rest and twice the decoded pixels."""
+
+    def decode_s(self, pixels: int) -> float:
+        """Seconds in which an image of so many px must be decoded."""
+        return self.decode_base_s + self.decode_s_per_megapixel * pixels / MB
+
+    def decode_mem(self, nbytes: int, file_nbytes: int) -> int:
+        """Bytes of address space for a picture of `nbytes` in a file of `file_nbytes`, beyond the decoder's at rest.
+
+        Twice the pixels: as the codec gives them and as they are handed over. The file itself is held too.
+        """
+        return 2 * nbytes + file_nbytes + self.headroom_mem
+
+    def check_file(self, name: str, nbytes: int) -> None:
+        """Raise LimitError where a file is too large to be looked at."""
+        _check(name, "file bytes", nbytes, "max_file_nbytes", self.max_file_nbytes)
+
+    def check_metadata(self, name: str, nbytes: int) -> None:
+        """Raise LimitError where a file holds too much that is not pixels."""
+        _check(name, "metadata bytes", nbytes, "max_metadata_nbytes", self.max_metadata_nbytes)
+
+    def check_scans(self, name: str, scans: int) -> None:
+        """Raise LimitError where a progressive JPEG has too many scans."""
+        _check(name, "scans", scans, "max_scans", self.max_scans)
+
+    def check_image(self, name: str, spec: ImageSpec) -> None:
+        """Raise LimitError where an image is too large to be decoded whole."""
+        size = f"px ({spec.height} x {spec.width})"
+        _check(name, f"{size} on a side", max(spec.height, spec.width), "max_side", self.max_side)
+        _check(name, size, spec.height * spec.width, "max_pixels", self.max_pixels)
+
+
+def _check(name: str, what: str, found: int, field: str, limit: int) -> None:
+    if found > limit:
+        msg = f"{name}: {found:,} {what} is over the limit of {limit:,}; raise {field} if you trust the file"
+        raise LimitError(msg)

@@ -1,0 +1,266 @@
+"""The plan of one image: its tiles, the source windows they need, and the memory they take. Integers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import gcd, lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refine.card import load_card
+from refine.chain import Chain
+from refine.errors import PlanError
+from refine.program import Layout, Program, compiled
+from refine.resample import Axis
+from refine.spec import Depth, ImageSpec
+from refine.upscale import Upscale
+from refine.window import Tile, Window, even_grid, grid
+
+MAX_SIDE = 1_000_000
+"""px. Beyond this a size is taken for a slip of the keyboard."""
+RESERVED_MEM = 260_000_000
+"""Bytes a worker holds before it has done anything: interpreter, libraries, an open session."""
+STEP_MEM_PER_PX = 150
+"""Bytes per px of a block's result that the steps after the network hold at their peak; measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one image is restored. Pure arithmetic: two plans of the same arguments are the same plan.
+
+    A tile is what one task writes (a shard); a block is what one run of the program computes. Bytes of the
+    result depend on neither.
+    """
+
+    chain: Chain
+    """What is done."""
+    source: ImageSpec
+    """What it is done to."""
+    output: tuple[int, int]
+    """Height, width of the result, px."""
+    dtype: Depth
+    """Depth of the result."""
+    tile: int
+    """Side of a tile, output px."""
+    block: int
+    """Largest side of a block's core, output px."""
+
+    @cached_property
+    def axes(self) -> tuple[Axis, Axis] | None:
+        """The resampling of y and x to the exact size; None where the networks' factor gives it."""
+        enlarged = self.source.height * self.chain.scale, self.source.width * self.chain.scale
+        if enlarged == self.output:
+            return None
+        if self.chain.kernel is None:
+            msg = (
+                f"the chain makes {enlarged[0]} x {enlarged[1]} px of this image, not {self.output[0]} x "
+                f"{self.output[1]}; add a resample step for sizes that are no whole multiple"
+            )
+            raise PlanError(msg)
+        return self._axes_from(*enlarged, kernel=self.chain.kernel)
+
+    @cached_property
+    def alpha_axes(self) -> tuple[Axis, Axis] | None:
+        """The resampling of alpha, from the source straight to the exact size; None without alpha or change of size."""
+        same = (self.source.height, self.source.width) == self.output
+        if same or not self.source.has_alpha:
+            return None
+        return self._axes_from(self.source.height, self.source.width, kernel=self.chain.kernel or "lanczos3")
+
+    def _axes_from(self, height: int, width: int, kernel: str) -> tuple[Axis, Axis]:
+        return Axis(height, self.output[0], kernel), Axis(width, self.output[1], kernel)
+
+    @cached_property
+    def program(self) -> Program:
+        """The compiled chain."""
+        taps, alpha = (
+            None if axes is None else (axes[0].structure, axes[1].structure) for axes in (self.axes, self.alpha_axes)
+        )
+        layout = Layout(self.source.channels, self.source.dtype, self.dtype, taps, alpha)
+        return compiled(self.chain, layout)
+
+    @property
+    def exact(self) -> bool:
+        """Whether tiles give the same bytes as the whole image."""
+        return self.program.before.exact and self.program.after.exact
+
+    @cached_property
+    def multiple_of(self) -> int:
+        """Every read window starts and ends on multiples of this, source px: the phase of strides and boxes."""
+        scale = self.program.before.scale
+        boxes = [axis.box // gcd(axis.box, scale) for axis in self.axes or ()]
+        boxes += [axis.box for axis in self.alpha_axes or ()]
+        return lcm(self.program.before.multiple_of, *boxes)
+
+    @property
+    def halo(self) -> int:
+        """Source px read beyond the edge of the image, and so beyond any tile, at most."""
+        whole = self.source_window(Window(0, 0, *self.output))
+        return max(-whole.y0, -whole.x0, whole.y1 - self.source.height, whole.x1 - self.source.width)
+
+    def tiles(self) -> Iterator[Window]:
+        """Output windows, one per task, row by row."""
+        return grid(*self.output, self.tile)
+
+    @property
+    def tile_count(self) -> int:
+        """Tiles in all."""
+        rows, columns = (-(-size // self.tile) for size in self.output)
+        return rows * columns
+
+    def source_window(self, window: Window) -> Window:
+        """The backward walk: the source pixels that an output window needs. May pass the image edge."""
+        y0, y1 = self._read_axis(0, window.y0, window.y1)
+        x0, x1 = self._read_axis(1, window.x0, window.x1)
+        return Window(y0, x0, y1, x1)
+
+    def _read_axis(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        before, after = self.program.before, self.program.after
+        low, high = start - after.halo, stop + after.halo
+        reads = []
+        if self.axes is not None:
+            low, high = self.axes[axis].backward(low, high)
+        reads.append((low // before.scale - before.halo, -(-high // before.scale) + before.halo))
+        if self.alpha_axes is not None:
+            reads.append(self.alpha_axes[axis].backward(start, stop))
+        low, high = min(r[0] for r in reads), max(r[1] for r in reads)
+        step = self.multiple_of
+        # Snap outward: strides and boxes read their phase from the window's first row.
+        return low // step * step, -(-high // step) * step
+
+    def blocks(self, tile: Window) -> Iterator[Tile]:
+        """The pieces of a tile that the program computes one by one. All read windows of a plan have one shape."""
+        height, width = self._read_shape
+        for core in even_grid(tile, self.block):
+            read = self.source_window(core)
+            read = Window(read.y0, read.x0, read.y0 + height, read.x0 + width)
+            y, x = self._result_start(core, read)
+            yield Tile(read, core.shift(-y, -x), core)
+
+    @cached_property
+    def _read_shape(self) -> tuple[int, int]:
+        shape = []
+        for axis, size in enumerate(self.output):
+            reads = [self._read_axis(axis, *cut) for cut in _cuts(size, self.tile, self.block)]
+            shape.append(max(high - low for low, high in reads))
+        return shape[0], shape[1]
+
+    @cached_property
+    def _core_shape(self) -> tuple[int, int]:
+        sides = [max(stop - start for start, stop in _cuts(size, self.tile, self.block)) for size in self.output]
+        return sides[0], sides[1]
+
+    def _result_start(self, core: Window, read: Window) -> tuple[int, int]:
+        """The output px that is the first of the program's result for a block."""
+        if self.axes is None:
+            return read.y0 * self.program.before.scale, read.x0 * self.program.before.scale
+        return core.y0 - self.program.after.halo, core.x0 - self.program.after.halo
+
+    def inputs(self, block: Tile) -> Mapping[str, NDArray[np.generic]]:
+        """The runtime inputs of the program for one block: strengths, resampling tables, crop."""
+        fed: dict[str, NDArray[np.generic]] = dict(self.chain.parameters())
+        fed["crop"] = np.array([block.crop.y0, block.crop.x0, block.crop.y1, block.crop.x1], np.int64)
+        start = self._result_start(block.write, block.read)
+        if self.axes is not None:
+            fed |= self._tables("colour", self.axes, block.read, start, self.program.before.scale)
+        if self.alpha_axes is not None:
+            fed |= self._tables("alpha", self.alpha_axes, block.read, start, 1)
+        return fed
+
+    def _tables(
+        self, name: str, axes: tuple[Axis, Axis], read: Window, start: tuple[int, int], scale: int
+    ) -> dict[str, NDArray[np.generic]]:
+        tables: dict[str, NDArray[np.generic]] = {}
+        origins, sizes = (read.y0 * scale, read.x0 * scale), (read.height * scale, read.width * scale)
+        for axis, direction in enumerate(("rows", "columns")):
+            stop = start[axis] + self._result_shape[axis]
+            index, weight = axes[axis].table(start[axis], stop, origins[axis], sizes[axis])
+            tables[f"{name}.{direction}.index"] = index
+            tables[f"{name}.{direction}.weight"] = weight[:, :, None]
+        return tables
+
+    @cached_property
+    def _result_shape(self) -> tuple[int, int]:
+        """Height, width of the program's result for one block, before it is cropped."""
+        if self.axes is None:
+            height, width = self._read_shape
+            return height * self.program.before.scale, width * self.program.before.scale
+        around = 2 * self.program.after.halo
+        return self._core_shape[0] + around, self._core_shape[1] + around
+
+    @cached_property
+    def projected_mem(self) -> int:
+        """Bytes a worker needs at most for one tile: its source, one block in the program, its result."""
+        return RESERVED_MEM + self._block_mem + self._tile_mem
+
+    @property
+    def _block_mem(self) -> int:
+        height, width = self._read_shape
+        nets = [load_card(step.net) for step in self.chain.active if isinstance(step, Upscale)]
+        scale, network = 1, 0
+        for card in nets:
+            network = max(network, card.mem_per_px * height * width * scale**2)
+            scale *= card.scale
+        enlarged = height * width * scale**2
+        result = self._result_shape[0] * self._result_shape[1]
+        return network + STEP_MEM_PER_PX * max(enlarged, result)
+
+    @property
+    def _tile_mem(self) -> int:
+        side = min(self.tile, self.output[0]), min(self.tile, self.output[1])
+        read = self.source_window(Window(0, 0, *side))
+        channels = self.source.channels
+        itemsizes = np.dtype(self.source.dtype).itemsize, np.dtype(self.dtype).itemsize
+        # Twice the result: once as pixels, once as the encoded shard.
+        return channels * (read.area * itemsizes[0] + 2 * side[0] * side[1] * itemsizes[1])
+
+
+@lru_cache(maxsize=1024)
+def _cuts(size: int, tile: int, block: int) -> tuple[tuple[int, int], ...]:
+    """The block cores along one axis."""
+    whole = (Window(0, start, 1, min(start + tile, size)) for start in range(0, size, tile))
+    return tuple((w.x0, w.x1) for one in whole for w in even_grid(one, block))
+
+
+def planned(
+    chain: Chain,
+    source: ImageSpec,
+    output: tuple[int, int],
+    *,
+    dtype: Depth | None = None,
+    tile: int = 2048,
+    block: int = 512,
+    allowed_mem: int | None = None,
+) -> Plan:
+    """The plan that makes `output` (height, width, px) of `source`.
+
+    tile and block are sides in output px. Raises PlanError where a task would need more than allowed_mem bytes
+    (naming the largest tile that fits), and for sizes that no chain can give.
+    """
+    if min(output) < 1 or max(output) > MAX_SIDE:
+        msg = f"a result is 1 to {MAX_SIDE} px a side, asked for {output[0]} x {output[1]}; check the scale or size"
+        raise PlanError(msg)
+    if block < 16 or tile < 16:
+        msg = f"tile and block are at least 16 px a side, got tile {tile} and block {block}"
+        raise PlanError(msg)
+    plan = Plan(chain, source, output, dtype or source.dtype, tile, min(block, tile))
+    if allowed_mem is not None and plan.projected_mem > allowed_mem:
+        raise PlanError(_too_much(plan, allowed_mem))
+    return plan
+
+
+def _too_much(plan: Plan, allowed_mem: int) -> str:
+    message = (
+        f"a task with tile {plan.tile} needs {plan.projected_mem / 1e6:.0f} MB, more than the {allowed_mem / 1e6:.0f} "
+        f"MB allowed"
+    )
+    side = plan.tile
+    while side > 16:
+        side //= 2
+        smaller = Plan(plan.chain, plan.source, plan.output, plan.dtype, side, min(plan.block, side))
+        if smaller.projected_mem <= allowed_mem:
+            return f"{message}; the largest tile that fits is {side}"
+    return f"{message}, and no smaller tile fits; allow at least {smaller.projected_mem / 1e6:.0f} MB"

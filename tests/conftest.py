@@ -1,0 +1,22 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline: how long an example takes depends on the machine, and no test asserts a time.
+settings.register_profile("refine", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("refine")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder that holds pyproject.toml."""
+    return Path(__file__).parents[1]
+
+
+# A script for one's own use: it needs torch, which tests do not.
+collect_ignore = ["graphs/make_graphs.py"]

@@ -1,0 +1,51 @@
+"""Limits: at the bound a file passes, one beyond it is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from refine.errors import ImageReadError, LimitError
+from refine.limits import Limits
+from refine.spec import ImageSpec
+
+
+@pytest.mark.parametrize(
+    ("limits", "check", "field"),
+    [
+        (Limits(max_file_nbytes=10), lambda limits, n: limits.check_file("a.png", 10 + n), "max_file_nbytes"),
+        (Limits(max_metadata_nbytes=9), lambda limits, n: limits.check_metadata("a.png", 9 + n), "max_metadata_nbytes"),
+        (Limits(max_scans=7), lambda limits, n: limits.check_scans("a.png", 7 + n), "max_scans"),
+        (
+            Limits(max_side=5),
+            lambda limits, n: limits.check_image("a.png", ImageSpec(5 + n, 1, 1, "uint8")),
+            "max_side",
+        ),
+        (
+            Limits(max_side=5),
+            lambda limits, n: limits.check_image("a.png", ImageSpec(1, 5 + n, 1, "uint8")),
+            "max_side",
+        ),
+        (
+            Limits(max_pixels=6),
+            lambda limits, n: limits.check_image("a.png", ImageSpec(2, 3 + n, 1, "uint8")),
+            "max_pixels",
+        ),
+    ],
+)
+def test_limits_refuse_what_is_over(limits, check, field):
+    """The limit itself passes; one more is a LimitError that names file, figures and the field to raise."""
+    check(limits, 0)
+    with pytest.raises(LimitError, match=rf"^a\.png: .*raise {field} ") as caught:
+        check(limits, 1)
+    assert isinstance(caught.value, ImageReadError)
+
+
+def test_limits_decode_s_grows_with_the_picture():
+    """30 s and a second more for every 10 megapixels."""
+    assert Limits().decode_s(0) == 30
+    assert Limits().decode_s(50_000_000) == 35
+
+
+def test_limits_decode_mem_holds_file_and_two_copies():
+    """The file, the pixels as decoded and as handed over, and the headroom."""
+    assert Limits(headroom_mem=100).decode_mem(1000, 50) == 2150
