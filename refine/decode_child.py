@@ -16,16 +16,16 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 
 from refine.errors import ImageReadError, LimitError
-from refine.imagefile import read_pixels, read_spec
+from refine.imagefile import copies, read_pixels, read_spec
 from refine.limits import Limits
-from refine.spec import ImageSpec, Resolution
+from refine.spec import ImageSpec, Metadata, Resolution
 
 _SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
@@ -67,17 +67,28 @@ def main() -> None:
 
 def packed(spec: ImageSpec) -> dict[str, object]:
     """A spec as JSON can hold it."""
-    return asdict(spec) | {"icc": None if spec.icc is None else base64.b64encode(spec.icc).decode("ascii")}
+    blocks = {field.name: _text(getattr(spec.metadata, field.name)) for field in fields(spec.metadata)}
+    return asdict(spec) | {"icc": _text(spec.icc), "metadata": blocks}
 
 
-def unpacked(fields: dict[str, object]) -> ImageSpec:
+def unpacked(values: dict[str, object]) -> ImageSpec:
     """The spec that `packed` took apart."""
-    icc, found = fields["icc"], fields["resolution"]
-    values = fields | {
-        "icc": base64.b64decode(icc) if isinstance(icc, str) else None,
+    found, blocks = values["resolution"], cast("dict[str, str | None]", values["metadata"])
+    members = values | {
+        "icc": _block(cast("str | None", values["icc"])),
         "resolution": Resolution(**found) if isinstance(found, dict) else None,
+        "metadata": Metadata(**{name: _block(text) for name, text in blocks.items()}),
+        "notes": tuple(cast("list[str]", values["notes"])),
     }
-    return ImageSpec(**values)  # type: ignore[arg-type]
+    return ImageSpec(**members)  # type: ignore[arg-type]
+
+
+def _text(block: bytes | None) -> str | None:
+    return None if block is None else base64.b64encode(block).decode("ascii")
+
+
+def _block(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
 
 
 def _serve(request: Request, memory: int, reply: Callable[[Mapping[str, object]], None]) -> None:
@@ -89,7 +100,7 @@ def _serve(request: Request, memory: int, reply: Callable[[Mapping[str, object]]
         spec = read_spec(path, limits, request["page"])
         reply({"spec": packed(spec)})
         if request["pixels"]:
-            allowed = limits.decode_mem(spec.nbytes, path.stat().st_size)
+            allowed = limits.decode_mem(spec.nbytes, path.stat().st_size, copies(spec))
             _allow(at_rest + allowed)
             _hand_over(path, spec, limits, memory)
             reply({"done": True})

@@ -1,26 +1,43 @@
-"""Image files in and out: JPEG, PNG and TIFF, 8 and 16 bits, grey and RGB, with and without alpha.
+"""Image files in and out. Read: JPEG, PNG, TIFF, WebP, JPEG 2000, GIF, BMP. Written: those of `Format`.
 
 What a file is, is told by its content. Everything that can be wrong with one is an ImageReadError of one line, or a
-LimitError, raised from the header before a pixel is decoded. Pixels are handed out upright.
+LimitError, raised from the header before a pixel is decoded. Pixels are handed out upright. EXIF, XMP and IPTC are
+moved in and out as they are, but for the orientation, which is 1 in every file that is written.
 """
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
-from refine import jpeg, png, tiff
+from refine import avif, bmp, gif, jpeg, jpeg2000, jpegxl, png, segments, tiff, tiffwriter, webp
 from refine.errors import ImageReadError, ImageWriteError, RefineError
 from refine.limits import Limits
-from refine.metadata import upright, upright_spec
+from refine.metadata import righted, upright, upright_spec
 from refine.signature import HEAD_NBYTES, image_format
 from refine.spec import Image, ImageSpec, Pixels
+from refine.staging import publish, staged
 
-Format = Literal["jpeg", "png", "tiff"]
+__all__ = [
+    "Format",
+    "check_fits",
+    "copies",
+    "encode_image",
+    "losses",
+    "publish",
+    "read_image",
+    "read_pixels",
+    "read_spec",
+    "staged",
+    "suffix_format",
+    "write_tiff",
+]
+
+Format = Literal["jpeg", "png", "tiff", "webp", "avif", "jpegxl"]
 
 _SUFFIXES: dict[str, Format] = {
     ".jpg": "jpeg",
@@ -30,10 +47,34 @@ _SUFFIXES: dict[str, Format] = {
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
+    ".webp": "webp",
+    ".avif": "avif",
+    ".jxl": "jpegxl",
 }
+_NAMES = {"jpeg2000": "JPEG 2000", "jpegxl": "JPEG XL", "webp": "WebP"}
+"""Of formats that are not simply written in capitals."""
+_SPECS: dict[str, Callable[[BinaryIO, str, Limits], ImageSpec]] = {
+    "jpeg": jpeg.read_spec,
+    "png": png.read_spec,
+    "webp": webp.read_spec,
+    "jpeg2000": jpeg2000.read_spec,
+    "gif": gif.read_spec,
+    "bmp": bmp.read_spec,
+}
+_PIXELS: dict[str, Callable[[bytes, str, Limits], Pixels]] = {
+    "jpeg": jpeg.read_pixels,
+    "png": png.read_pixels,
+    "webp": webp.read_pixels,
+    "jpeg2000": jpeg2000.read_pixels,
+    "gif": gif.read_pixels,
+    "bmp": bmp.read_pixels,
+}
+_COPIES = {"jpeg": 4, "jpeg2000": 6}
+"""Copies of the pixels that decoding holds where it is not 2: a progressive JPEG's coefficients have 16 bits a sample,
+OpenJPEG's numbers 32 (measured: 5.0)."""
+_MAX_SIDES = {"jpeg": jpeg.MAX_SIDE, "png": png.MAX_SIDE, "webp": webp.MAX_SIDE, "avif": avif.MAX_SIDE,
+              "jpegxl": jpegxl.MAX_SIDE}  # fmt: skip
 _DEFAULT_LIMITS = Limits()
-_NAME_LENGTH = 40
-"""Characters of a file's name in that of its temporary file: names end at 255 bytes."""
 
 
 def read_spec(path: Path, limits: Limits = _DEFAULT_LIMITS, page: int = 0) -> ImageSpec:
@@ -58,6 +99,11 @@ def read_pixels(path: Path, spec: ImageSpec, limits: Limits = _DEFAULT_LIMITS) -
     return pixels
 
 
+def copies(spec: ImageSpec) -> int:
+    """How many times the bytes of its pixels decoding a file takes at most."""
+    return _COPIES.get(spec.format, 2)
+
+
 def read_image(path: Path, limits: Limits = _DEFAULT_LIMITS, page: int = 0) -> Image:
     """The upright pixels of a file and what is known of them, decoded in this process.
 
@@ -76,11 +122,8 @@ def _read_spec(path: Path, limits: Limits, page: int) -> ImageSpec:
     with path.open("rb") as file:
         found = image_format(file.read(HEAD_NBYTES), name)
         if page < 0 or (page > 0 and found != "tiff"):
-            raise ImageReadError(f"{name}: has no page {page}; a {found.upper()} has one, page 0")
-        if found == "tiff":
-            stored = tiff.read_spec(path, limits, page)
-        else:
-            stored = (jpeg if found == "jpeg" else png).read_spec(file, name, limits)
+            raise ImageReadError(f"{name}: has no page {page}; of a {_name(found)} one is read, page 0")
+        stored = tiff.read_spec(path, limits, page) if found == "tiff" else _SPECS[found](file, name, limits)
     spec = upright_spec(stored)
     limits.check_image(name, spec)
     return spec
@@ -89,10 +132,7 @@ def _read_spec(path: Path, limits: Limits, page: int) -> ImageSpec:
 def _stored_pixels(path: Path, spec: ImageSpec, limits: Limits) -> Pixels:
     if spec.format == "tiff":
         return tiff.read_pixels(path, limits, spec.page)
-    data = path.read_bytes()
-    if spec.format == "jpeg":
-        return jpeg.read_pixels(data, path.name, limits)
-    return png.read_pixels(data, path.name, limits)
+    return _PIXELS[spec.format](path.read_bytes(), path.name, limits)
 
 
 @contextmanager
@@ -114,10 +154,15 @@ def _condensed(error: Exception) -> str:
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
+def _name(found: str) -> str:
+    """A format as one writes it."""
+    return _NAMES.get(found, found.upper())
+
+
 def suffix_format(path: Path) -> Format | None:
     """The format that a name to be written asks for, or None.
 
-    >>> suffix_format(Path("a/B.JPG")), suffix_format(Path("a.webp"))
+    >>> suffix_format(Path("a/B.JPG")), suffix_format(Path("a.gif"))
     ('jpeg', None)
     """
     return _SUFFIXES.get(path.suffix.lower())
@@ -127,21 +172,48 @@ def check_fits(spec: ImageSpec, format: str) -> None:  # noqa: A002  the word of
     """Raise ImageWriteError where a format cannot hold an image: its message says which can."""
     if format not in get_args(Format):
         raise ImageWriteError(f"format {format!r} is not written; use {', '.join(get_args(Format))}")
-    longer = max(spec.height, spec.width)
+    name, model, longer = _name(format), spec.model, max(spec.height, spec.width)
+    if model in ("cmyk", "lab") and format != "tiff":
+        what = {"cmyk": "CMYK", "lab": "Lab"}[model]
+        raise ImageWriteError(f"{name} is not written in {what}; use TIFF, or convert the image to RGB first")
     if format == "jpeg" and spec.has_alpha:
         raise ImageWriteError("JPEG holds no alpha; use PNG or TIFF, or flatten the image first")
-    if format == "jpeg" and spec.dtype == "uint16":
-        raise ImageWriteError("JPEG holds 8 bits, the image has 16; use PNG or TIFF, or 8 bits")
-    most = {"jpeg": jpeg.MAX_SIDE, "png": png.MAX_SIDE}.get(format, longer)
-    if longer > most:
-        raise ImageWriteError(f"{format.upper()} holds {most:,} px a side, the image has {longer:,}; use TIFF")
+    if format in ("jpeg", "webp", "avif") and spec.dtype == "uint16":
+        bits = "at most 12" if format == "avif" else "8"
+        raise ImageWriteError(f"{name} holds {bits} bits, the image has 16; use PNG, TIFF or JPEG XL, or 8 bits")
+    if longer > _MAX_SIDES.get(format, longer):
+        raise ImageWriteError(f"{name} holds {_MAX_SIDES[format]:,} px a side, the image has {longer:,}; use TIFF")
+    if spec.icc is not None and model == "grey" and (format == "webp" or (format == "avif" and spec.has_alpha)):
+        raise ImageWriteError(
+            f"{name} stores this grey as RGB, where its grey ICC profile is not valid; use PNG or TIFF"
+        )
+    if format == "jpegxl" and not jpegxl.is_srgb(spec):
+        raise ImageWriteError("JPEG XL is written in sRGB only, the image has another ICC profile; use PNG or TIFF")
 
 
-def encode_image(image: Image, format: str, *, quality: int = 95) -> bytes:  # noqa: A002  the word of ImageSpec
-    """The bytes of an image file: upright, with the image's ICC profile and resolution; the same image, the same bytes.
+def losses(spec: ImageSpec, format: str) -> tuple[str, ...]:  # noqa: A002  the word of ImageSpec
+    """What of a spec does not go into a file of that format, or goes there changed: short sentences for a report."""
+    name, carried = _name(format), spec.metadata
+    found = []
+    if carried.exif is not None and format == "jpeg" and not segments.fits_exif(carried.exif):
+        found.append(f"EXIF of {len(carried.exif):,} bytes left out: a JPEG holds less than 64 kB")
+    if carried.exif is not None and format == "tiff" and not tiffwriter.is_exif(carried.exif):
+        found.append("EXIF that cannot be read left out")
+    if carried.iptc is not None and format not in ("jpeg", "tiff"):
+        found.append(f"IPTC left out: {name} has no place for it")
+    if spec.icc is not None and format == "jpegxl":
+        found.append("sRGB profile left out: JPEG XL says sRGB of itself")
+    if spec.model == "grey" and (format == "webp" or (format == "avif" and spec.has_alpha)):
+        found.append("grey stored as RGB")
+    return tuple(found)
 
-    quality (1..100) is for JPEG, which is written without chroma subsampling. Raises ImageWriteError where the
-    format cannot hold the image.
+
+def encode_image(image: Image, format: str, *, quality: int = 95, lossless: bool = False) -> bytes:  # noqa: A002
+    """The bytes of an image file: upright, with all of its spec that `losses` does not name; same image, same bytes.
+
+    quality (1..100) is for JPEG, WebP, AVIF and JPEG XL, which are written without chroma subsampling (but for lossy
+    WebP, which has no other way); lossless for WebP and JPEG XL. Raises ImageWriteError where the format cannot hold
+    the image.
     """
     check_fits(image.spec, format)
     if image.pixels.shape != image.spec.shape or image.pixels.dtype != image.spec.dtype:
@@ -149,9 +221,22 @@ def encode_image(image: Image, format: str, *, quality: int = 95) -> bytes:  # n
         raise ImageWriteError(
             f"the image is said to be {image.spec.shape} {image.spec.dtype}, but its pixels are {found}"
         )
+    image = Image(image.pixels, _righted(image.spec))
     if format == "jpeg":
         return jpeg.encoded(image, quality)
-    return png.encoded(image) if format == "png" else tiff.encoded(image)
+    if format == "webp":
+        return webp.encoded(image, quality, lossless=lossless)
+    if format == "avif":
+        return avif.encoded(image, quality)
+    if format == "jpegxl":
+        return jpegxl.encoded(image, quality, lossless=lossless)
+    return png.encoded(image) if format == "png" else tiffwriter.encoded(image)
+
+
+def _righted(spec: ImageSpec) -> ImageSpec:
+    """The spec with an EXIF that agrees with pixels which are upright."""
+    exif = spec.metadata.exif
+    return spec if exif is None else replace(spec, metadata=replace(spec.metadata, exif=righted(exif)))
 
 
 def write_tiff(path: Path, spec: ImageSpec, blocks: Iterable[Pixels], tile: int) -> None:
@@ -160,45 +245,10 @@ def write_tiff(path: Path, spec: ImageSpec, blocks: Iterable[Pixels], tile: int)
     tile is in px and a multiple of 16; blocks at the right and bottom edge are as large as what is left there.
     Only a few blocks are held at a time. Nothing is visible under `path` before all of them have come.
     """
+    check_fits(spec, "tiff")
     if tile < 16 or tile % 16:
         raise ImageWriteError(
             f"{path.name}: a TIFF's tile is a multiple of 16 px, not {tile}; use {tile // 16 * 16 + 16}"
         )
     with staged(path) as temporary:
-        tiff.write_blocks(temporary, spec, iter(blocks), tile, path.name)
-
-
-def publish(path: Path, data: bytes) -> None:
-    """Write a file that is seen whole or not at all, even if the machine stops: `path` is replaced at one stroke."""
-    with staged(path) as temporary:
-        temporary.write_bytes(data)
-
-
-@contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """A temporary name in the folder of `path`: published under `path` on success, removed on error.
-
-    A process that is killed leaves a file `.<name>.<random>.part` behind, which nobody reads.
-    Raises ImageWriteError where the disk refuses.
-    """
-    temporary = path.with_name(f".{path.name[:_NAME_LENGTH]}.{os.urandom(6).hex()}.part")
-    try:
-        yield temporary
-        _synchronise(temporary, os.O_RDWR)
-        temporary.replace(path)
-        _synchronise(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except RefineError:
-        raise
-    except OSError as error:
-        raise ImageWriteError(f"{path.name}: cannot be stored: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _synchronise(path: Path, flags: int) -> None:
-    """Have the disk write what it holds back of a file or folder."""
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        tiffwriter.write_blocks(temporary, _righted(spec), iter(blocks), tile, path.name)

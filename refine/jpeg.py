@@ -6,6 +6,7 @@ marker is walked here first. Damage inside a scan that leaves its markers in pla
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Iterator
@@ -17,29 +18,28 @@ import numpy as np
 
 from refine.errors import ImageReadError
 from refine.limits import Limits
-from refine.metadata import Exif, density, read_exif, resolution, usable_icc
-from refine.spec import Image, ImageSpec, Pixels, Resolution
+from refine.metadata import read_exif, with_icc
+from refine.samples import depth_of, full_scale, scale_note
+from refine.segments import beside, written
+from refine.spec import Image, ImageSpec, Pixels
 
 MAX_SIDE = 65_500
 """px; libjpeg refuses more, though the format could say 65,535."""
 
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _RESTARTS = range(0xD0, 0xD8)
-_APP0, _APP1, _APP2 = 0xE0, 0xE1, 0xE2
-_FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "arithmetic", 0xCA: "arithmetic progressive"}
-_OTHER_FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical",
-                 0xCB: "lossless", 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical"}  # fmt: skip
+_LOSSLESS = 0xC3
+_FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "arithmetic", 0xCA: "arithmetic progressive",
+           _LOSSLESS: "lossless"}  # fmt: skip
+_OTHER_FRAMES = {0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCB: "lossless arithmetic",
+                 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical"}  # fmt: skip
 _MAX_JUNK = 65_536
 """Bytes between two segments that are stepped over, as libjpeg does."""
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
 """In a scan: 0xff 0 is a byte of it, 0xff 0xd0..0xd7 are restarts, more 0xff are padding."""
-_ICC = b"ICC_PROFILE\0"
-_ICC_PART = 65_519
-"""Bytes of a profile in one APP2 segment."""
-_JFIF_UNITS = {"none": 0, "inch": 1, "cm": 2}
 _JFIF_NBYTES = 18
 """Bytes of the APP0 segment and its marker, as the codec writes it."""
-_MAX_DENSITY = 65_535
+_UNMARKED_CMYK = "CMYK without Adobe's marker: 0 taken for no ink"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +55,60 @@ class Frame:
     precision: int
     """Bits of a sample."""
 
+    @property
+    def is_cmyk(self) -> bool:
+        """Whether it is CMYK, or YCCK, which the decoder turns into it."""
+        return self.components == 4
+
 
 def read_spec(file: BinaryIO, name: str, limits: Limits) -> ImageSpec:
     """The spec of the stored picture (not turned upright), from everything before the first scan."""
-    frame: Frame | None = None
-    exif, jfif = Exif(), None
-    parts: dict[int, bytes] = {}
-    wanted = 0
-    for marker, payload in _segments(file, name, limits):
-        if marker in _FRAMES or marker in _OTHER_FRAMES:
-            frame = _frame(marker, payload, name)
-        elif marker == _APP0 and payload.startswith(b"JFIF\0"):
-            jfif = _jfif_resolution(payload)
-        elif marker == _APP1 and payload.startswith(b"Exif\0\0"):
-            exif = read_exif(payload[6:])
-        elif marker == _APP2 and payload.startswith(_ICC) and len(payload) > len(_ICC) + 2:
-            wanted = payload[len(_ICC) + 1]
-            parts[payload[len(_ICC)]] = payload[len(_ICC) + 2 :]
-    if frame is None:
-        raise _damaged(name, "a scan comes before the frame's size")
-    icc = b"".join(parts[i] for i in sorted(parts)) if sorted(parts) == list(range(1, wanted + 1)) else None
-    # A camera's JFIF often says 72 dpi or nothing but a ratio where its EXIF knows better.
-    found = exif.resolution or jfif
-    icc = usable_icc(icc, frame.components)
-    return ImageSpec(frame.height, frame.width, frame.components, "uint8", "jpeg", icc, found, exif.orientation)
+    frame, segments = _header(file, name, limits)
+    found = beside(segments)
+    exif = read_exif(found.metadata.exif or b"")
+    notes = (*scale_note(frame.precision), *found.notes)
+    if frame.is_cmyk and not found.adobe:
+        notes = (*notes, _UNMARKED_CMYK)
+    spec = ImageSpec(
+        height=frame.height,
+        width=frame.width,
+        channels=frame.components,
+        dtype=depth_of(frame.precision),
+        format="jpeg",
+        # A camera's JFIF often says 72 dpi or nothing but a ratio where its EXIF knows better.
+        resolution=exif.resolution or found.jfif,
+        orientation=exif.orientation,
+        space="cmyk" if frame.is_cmyk else "additive",
+        metadata=found.metadata,
+        notes=notes,
+    )
+    return with_icc(spec, found.icc)
 
 
 def read_pixels(data: bytes, name: str, limits: Limits) -> Pixels:
-    """The stored picture (y, x, c), uint8. Raises ImageReadError where the file ends before its last scan does."""
+    """The stored picture (y, x, c). Raises ImageReadError where the file ends before its last scan does.
+
+    YCCK becomes CMYK; in CMYK 0 is no ink, whichever way round it is stored.
+    """
+    frame, segments = _header(io.BytesIO(data), name, limits)
     check_scans(data, name, limits)
-    pixels = imagecodecs.jpeg8_decode(data)
-    return np.atleast_3d(pixels)
+    pixels = np.atleast_3d(full_scale(imagecodecs.jpeg8_decode(data), frame.precision))
+    if frame.is_cmyk and beside(segments).adobe:
+        np.invert(pixels, out=pixels)
+    return pixels
+
+
+def _header(file: BinaryIO, name: str, limits: Limits) -> tuple[Frame, list[tuple[int, bytes]]]:
+    """The frame, and the marker and payload of the segments before the first scan."""
+    frame: Frame | None = None
+    segments = []
+    for marker, payload in _segments(file, name, limits):
+        segments.append((marker, payload))
+        if marker in _FRAMES or marker in _OTHER_FRAMES:
+            frame = _frame(marker, payload, name)
+    if frame is None:
+        raise _damaged(name, "a scan comes before the frame's size")
+    return frame, segments
 
 
 def check_scans(data: bytes, name: str, limits: Limits) -> None:
@@ -156,14 +179,13 @@ def _next_marker(file: BinaryIO, name: str) -> int:
 
 def _frame(marker: int, payload: bytes, name: str) -> Frame:
     frame = _parsed_frame(payload, name)
+    readable = range(2, 17) if marker == _LOSSLESS else (8, 12)
     if marker in _OTHER_FRAMES:
         way_out = f"is a {_OTHER_FRAMES[marker]} JPEG; save it as baseline or progressive"
-    elif frame.precision != 8:
-        way_out = f"is a JPEG of {frame.precision} bits; save it with 8, or as a 16-bit TIFF"
-    elif frame.components == 4:
-        way_out = "is a CMYK JPEG; convert it to RGB by its ICC profile first"
-    elif frame.components not in (1, 3):
-        way_out = f"is a JPEG of {frame.components} components; 1 (grey) and 3 (colour) can be read"
+    elif frame.precision not in readable:
+        way_out = f"is a JPEG of {frame.precision} bits; save it with 8 or 12, or as a 16-bit TIFF"
+    elif frame.components not in (1, 3, 4):
+        way_out = f"is a JPEG of {frame.components} components; 1 (grey), 3 (colour) and 4 (CMYK) can be read"
     else:
         return frame
     msg = f"{name}: {way_out}"
@@ -180,36 +202,12 @@ def _parsed_frame(payload: bytes, name: str) -> Frame:
     return Frame(height, width, components, precision)
 
 
-def _jfif_resolution(payload: bytes) -> Resolution | None:
-    try:
-        unit, x, y = struct.unpack_from(">BHH", payload, 7)
-    except struct.error:
-        return None
-    return resolution(x, y, {0: "none", 1: "inch", 2: "cm"}.get(unit))  # type: ignore[arg-type]
-
-
 def _damaged(name: str, how: str) -> ImageReadError:
     return ImageReadError(f"{name}: damaged JPEG: {how}")
 
 
 def encoded(image: Image, quality: int) -> bytes:
-    """The image as a baseline JPEG without chroma subsampling, with its ICC profile and density."""
+    """The image as a baseline JPEG without chroma subsampling, with everything that its spec carries."""
     pixels = np.ascontiguousarray(image.pixels)
     data = imagecodecs.jpeg8_encode(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels, quality, subsampling="444")
-    rest = 2 + _JFIF_NBYTES
-    return b"".join((data[:2], _app0(image.spec.resolution), *_icc_segments(image.spec.icc), data[rest:]))
-
-
-def _app0(found: Resolution | None) -> bytes:
-    """The JFIF segment. Its density is whole; one it cannot hold is left out, as the file then says nothing."""
-    unit, (x, y) = 0, (1, 1)
-    if found is not None and max(density(found, 1, 1)) <= _MAX_DENSITY:
-        unit, (x, y) = _JFIF_UNITS[found.unit], density(found, 1, 1)
-    return b"\xff\xe0\0\x10JFIF\0\1\1" + struct.pack(">BHHBB", unit, x, y, 0, 0)
-
-
-def _icc_segments(profile: bytes | None) -> Iterator[bytes]:
-    parts = [profile[i : i + _ICC_PART] for i in range(0, len(profile), _ICC_PART)] if profile else []
-    for i, part in enumerate(parts, 1):
-        payload = _ICC + bytes((i, len(parts))) + part
-        yield b"\xff\xe2" + struct.pack(">H", len(payload) + 2) + payload
+    return b"".join((data[:2], written(image.spec), data[2 + _JFIF_NBYTES :]))

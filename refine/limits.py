@@ -33,18 +33,19 @@ class Limits:
     decode_s_per_megapixel: float = 0.1
     """Seconds more for every 1,000,000 px."""
     headroom_mem: int = 512 << 20
-    """Bytes the decoder may use beyond its size at rest and twice the decoded pixels."""
+    """Bytes the decoder may use beyond its size at rest, the file, and the copies of the pixels its format needs."""
 
     def decode_s(self, pixels: int) -> float:
         """Seconds in which an image of so many px must be decoded."""
         return self.decode_base_s + self.decode_s_per_megapixel * pixels / MB
 
-    def decode_mem(self, nbytes: int, file_nbytes: int) -> int:
+    def decode_mem(self, nbytes: int, file_nbytes: int, copies: int = 2) -> int:
         """Bytes of address space for a picture of `nbytes` in a file of `file_nbytes`, beyond the decoder's at rest.
 
-        Twice the pixels: as the codec gives them and as they are handed over. The file itself is held too.
+        Two copies of the pixels: as the codec gives them and as they are handed over; some codecs work in wider
+        numbers and need more. The file itself is held too.
         """
-        return 2 * nbytes + file_nbytes + self.headroom_mem
+        return copies * nbytes + file_nbytes + self.headroom_mem
 
     def check_file(self, name: str, nbytes: int) -> None:
         """Raise LimitError where a file is too large to be looked at."""

@@ -9,22 +9,21 @@ from refine.errors import ImageReadError
 HEAD_NBYTES = 512
 """Bytes of a file's beginning that `image_format` wants to see."""
 
+READABLE = "JPEG, PNG, TIFF, WebP, JPEG 2000, GIF and BMP can be read"
+
 _READ = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "tiff"),
-    (b"MM\0+", "tiff"),
+    (re.compile(rb"\xff\xd8\xff"), "jpeg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), "tiff"),
+    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "webp"),
+    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), "jpeg2000"),
+    (re.compile(rb"GIF8[79]a"), "gif"),
+    (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "bmp"),
 )
 # Raw files are TIFFs with a private reading of the pixels; these say so in their first bytes.
 _RAW = re.compile(rb"II\*\0.{4}CR|IIRO|IIU\0|MMOR|FUJIFILMCCD-RAW|FOVb|\0MRM", re.DOTALL)
 _KNOWN = (
     (_RAW, "a camera's raw file"),
-    (re.compile(rb"GIF8[79]a"), "GIF"),
-    (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "BMP"),
-    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "WebP"),
-    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), "JPEG 2000"),
     (re.compile(rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a"), "JPEG XL"),
     (re.compile(rb".{4}ftypavi[fs]", re.DOTALL), "AVIF"),
     (re.compile(rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), "HEIC"),
@@ -50,18 +49,37 @@ _KNOWN = (
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg|<svg)", re.DOTALL), "SVG"),
     (re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE), "a web page"),
 )
+_WAY_OUT = {
+    "a camera's raw file": "develop it in a raw converter and save a 16-bit TIFF",
+    "HEIC": "export it as JPEG, or convert it with `heif-convert photo.heic photo.png`",
+    "AVIF": "convert it to PNG; AVIF is written but not read",
+    "JPEG XL": "convert it with `djxl image.jxl image.png`; JPEG XL is written but not read",
+    "a Photoshop document": "save it flattened as TIFF",
+    "a GIMP document": "export it as PNG or TIFF",
+    "PDF": "take its images out with `pdfimages -all`, or render its pages with `pdftoppm -tiff -r 300`",
+    "PostScript": "render it with `gs -sDEVICE=png16m -r300`",
+    "SVG": "it is no picture of pixels; render it at the size wanted, as with `rsvg-convert`",
+    "OpenEXR": "map its tones to 16-bit integers and save a TIFF",
+    "Radiance HDR": "map its tones to 16-bit integers and save a TIFF",
+    "FITS": "scale it to 16-bit integers and save a TIFF",
+    "PNM": "convert it to PNG or TIFF",
+    "a zip archive": "unpack it first",
+    "a gzip archive": "unpack it first",
+}
+"""What to do with a file of a kind that is not read."""
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def image_format(head: bytes, name: str) -> str:
-    """`jpeg`, `png` or `tiff`, from the first HEAD_NBYTES of a file.
+    """`jpeg`, `png`, `tiff`, `webp`, `jpeg2000`, `gif` or `bmp`, from the first HEAD_NBYTES of a file.
 
-    Raises ImageReadError that says what the file is instead, where that can be told.
+    Raises ImageReadError that says what the file is instead, where that can be told, and what to do with it.
     """
-    for magic, found in _READ:
-        if head.startswith(magic) and not _RAW.match(head):
+    for pattern, found in _READ:
+        if pattern.match(head) and not _RAW.match(head):
             return found
-    msg = f"{name}: is {_other(head)}; JPEG, PNG and TIFF can be read"
+    what = _other(head)
+    msg = f"{name}: is {what}; {_WAY_OUT.get(what, READABLE)}"
     raise ImageReadError(msg)
 
 

@@ -1,44 +1,48 @@
-"""TIFF: which of its many layouts are pictures for us, reading a page strip by strip or tile by tile, writing one.
+"""TIFF: which of its many layouts are pictures for us, reading a page strip by strip or tile by tile.
 
-Read: grey, RGB, palette and YCbCr in JPEG; 1 to 16 bits; strips, tiles, planes; with or without alpha; BigTIFF;
-every compression that imagecodecs has. A strip or tile that is missing or short is an error, never zeros.
-Extra samples that are no alpha are left out.
+Read: grey, RGB, palette, CMYK, Lab and YCbCr in JPEG; 1 to 16 bits; strips, tiles, planes; with or without alpha;
+BigTIFF; every compression that imagecodecs has. A strip or tile that is missing or short is an error, never zeros.
+Extra samples that are no alpha are left out, and the notes say so.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from refine import jpeg
-from refine.errors import ImageReadError, ImageWriteError
+from refine.errors import ImageReadError
+from refine.ifd import Kind, exif_of
 from refine.limits import Limits
-from refine.metadata import resolution, usable_icc
-from refine.spec import Depth, Image, ImageSpec, Pixels, Resolution
-from refine.window import grid
+from refine.metadata import photoshop_iptc, resolution, with_icc
+from refine.samples import depth_of, full_scale, lab_16, ramp, scale_note, unmultiply
+from refine.spec import Depth, ImageSpec, Metadata, Pixels, Resolution
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_REFUSED = {4: "a mask", 5: "CMYK", 8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab", 32803: "raw sensor data",
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
+_COLOURS = {_RGB: 3, _CMYK: 4, _CIELAB: 3, _ICCLAB: 3}
+_CMYK_INKS = 1
+_REFUSED = {4: "a mask", 10: "ITU Lab", 32803: "raw sensor data",
             32844: "logarithmic grey", 32845: "logarithmic colour", 34892: "raw sensor data"}  # fmt: skip
 _UNCOMPRESSED, _OLD_JPEG, _JPEG = 1, 6, 7
 _TO_RGB = (_OLD_JPEG, _JPEG, 34927, 50001)
 """Compressions whose decoder turns YCbCr into RGB: JPEG and WebP."""
-_SAMPLE_FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
+_SIGNED = 2
+_SAMPLE_FORMATS = {_SIGNED: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _UNITS = {1: "none", 2: "inch", 3: "cm"}
 _SUBFILE_TYPE, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _SUB_IFDS, _ICC = 254, 274, 282, 283, 296, 330, 34675
+_COLOUR_TAGS = (301, 318, 319)
+"""What is said of colour elsewhere than in a profile: transfer function, white point, primaries."""
+_INK_SET, _XMP, _IPTC, _PHOTOSHOP = 332, 700, 33723, 34377
 _SEGMENT_TABLES = (273, 279, 324, 325)
 """Tags that grow with the picture: offsets and lengths of strips and tiles."""
-_ROWS = 256
-"""px; alpha is divided out so many rows at a time, so that its temporary arrays stay small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +50,27 @@ class Layout:
     """How the stored samples of a page become grey or RGB."""
 
     photometric: int
-    """0 grey, white is zero; 1 grey; 2 RGB (or YCbCr that the decoder turns into it); 3 palette."""
+    """0 grey, white is zero; 1 grey; 2 RGB (or YCbCr that the decoder turns into it); 3 palette; 5 CMYK; 8, 9 Lab."""
     bits: int
     """Of a stored sample, 1..16."""
     alpha: int | None
     """Index of the sample that is alpha."""
     associated: bool
     """Whether colour is stored multiplied by alpha."""
+    left_out: int
+    """Samples of a pixel that are neither colour nor alpha."""
 
     @property
     def colours(self) -> int:
         """Samples of a pixel that are colour."""
-        return 3 if self.photometric == _RGB else 1
+        return _COLOURS.get(self.photometric, 1)
+
+    @property
+    def space(self) -> Literal["additive", "cmyk", "lab"]:
+        """As in `ImageSpec`."""
+        if self.photometric in (_CIELAB, _ICCLAB):
+            return "lab"
+        return "cmyk" if self.photometric == _CMYK else "additive"
 
     @property
     def channels(self) -> int:
@@ -66,25 +79,78 @@ class Layout:
 
     @property
     def depth(self) -> Depth:
-        """Depth of the picture handed out: a palette is 8 bits whatever its indices are."""
-        return "uint8" if self.bits <= 8 or self.photometric == _PALETTE else "uint16"
+        """Depth of the picture handed out: a palette is 8 bits whatever its indices are, Lab always 16."""
+        if self.space == "lab":
+            return "uint16"
+        return "uint8" if self.photometric == _PALETTE else depth_of(self.bits)
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """What is not handed out as it is stored."""
+        if self.photometric == _PALETTE:
+            yield "palette expanded"
+        elif self.space == "lab":
+            yield "Lab re-encoded as ICC v4 Lab of 16 bits"
+        else:
+            yield from scale_note(self.bits)
+        if self.associated:
+            yield "alpha divided out of colour"
+        if self.left_out:
+            yield f"{self.left_out} extra channel{'s' if self.left_out > 1 else ''} left out"
 
 
 def read_spec(path: Path, limits: Limits, page: int = 0) -> ImageSpec:
     """The spec of one stored page (not turned upright). Pages count from 0, in the order of the file."""
     with _opened(path, page, limits) as found:
         layout = _layout(found, path.name)
-        return ImageSpec(
+        metadata, notes = _metadata(found, path.name, limits)
+        spec = ImageSpec(
             height=found.imagelength,
             width=found.imagewidth,
             channels=layout.channels,
             dtype=layout.depth,
             format="tiff",
-            icc=usable_icc(cast("bytes | None", found.tags.valueof(_ICC)), layout.channels),
             resolution=_resolution(found),
             orientation=_orientation(found),
             page=page,
+            space=layout.space,
+            metadata=metadata,
+            notes=(*_page_note(found, page), *layout.notes, *notes),
         )
+        return with_icc(spec, cast("bytes | None", found.tags.valueof(_ICC)))
+
+
+def _page_note(found: tifffile.TiffPage, page: int) -> tuple[str, ...]:
+    """Which page it is, in a file of several. They are not counted: a chain of them may be long."""
+    if page > 0:
+        return (f"page {page + 1} of several",)
+    try:
+        found.parent.pages[1]
+    except (IndexError, tifffile.TiffFileError):  # the second for a link that leads nowhere
+        return ()
+    return ("page 1 of several",)
+
+
+def _metadata(found: tifffile.TiffPage, name: str, limits: Limits) -> tuple[Metadata, tuple[str, ...]]:
+    """EXIF, XMP and IPTC of a page, and a note of what cannot be read."""
+    handle = found.parent.filehandle
+    kind = Kind(found.parent.byteorder, found.parent.is_bigtiff)
+    exif, unreadable = exif_of(cast("BinaryIO", handle), found.offset, kind, name, limits)
+    notes = (f"{unreadable} unreadable tags of EXIF left out",) if unreadable else ()
+    if _ICC not in found.tags and any(tag in found.tags for tag in _COLOUR_TAGS):
+        notes = (*notes, "white point, primaries or transfer function were not applied")
+    blocks = {tag: _raw(found, tag) for tag in (_XMP, _IPTC, _PHOTOSHOP)}
+    return Metadata(exif, blocks[_XMP] or None, blocks[_IPTC] or photoshop_iptc(blocks[_PHOTOSHOP])), notes
+
+
+def _raw(found: tifffile.TiffPage, tag: int) -> bytes:
+    """The bytes of a tag's value, whatever type it says they are; none where it is absent."""
+    entry = found.tags.get(tag)
+    if entry is None:
+        return b""
+    handle = found.parent.filehandle
+    handle.seek(entry.valueoffset)
+    return handle.read(entry.valuebytecount)
 
 
 def read_pixels(path: Path, limits: Limits, page: int = 0) -> Pixels:
@@ -110,12 +176,15 @@ def _opened(path: Path, page: int, limits: Limits) -> Iterator[tifffile.TiffPage
             ) from error
         if not isinstance(found, tifffile.TiffPage):
             raise _unusable(path.name, f"page {page} has no directory of its own")
-        limits.check_metadata(path.name, sum(t.valuebytecount for t in found.tags if t.code not in _SEGMENT_TABLES))
+        tags = [tag for tag in found.tags if tag.code not in _SEGMENT_TABLES]
+        # A value that would end behind the file is read by nobody.
+        inside = [tag.valuebytecount for tag in tags if tag.valueoffset + tag.valuebytecount <= file.filehandle.size]
+        limits.check_metadata(path.name, sum(inside))
         yield found
 
 
 def _layout(page: tifffile.TiffPage, name: str) -> Layout:
-    """How to read a page; raises ImageReadError for what is no grey or RGB picture of up to 16 bits."""
+    """How to read a page; raises ImageReadError for what is no picture of up to 16 bits in a model we know."""
     if page.imagelength < 1 or page.imagewidth < 1:
         raise _unusable(name, f"it is {page.imagelength} x {page.imagewidth} px")
     if page.imagedepth != 1:
@@ -126,42 +195,55 @@ def _layout(page: tifffile.TiffPage, name: str) -> Layout:
     photometric = _photometric(page, name)
     if photometric == _PALETTE and page.colormap is None:
         raise _unusable(name, "its palette is missing")
-    alpha, associated = _alpha(page, 3 if photometric == _RGB else 1, name)
-    return Layout(photometric, bits, alpha, associated)
+    if photometric in (_CIELAB, _ICCLAB) and bits not in (8, 16):
+        raise _unusable(name, f"it is Lab of {bits} bits; 8 and 16 can be read")
+    alpha, associated = _alpha(page, photometric, name)
+    left_out = page.samplesperpixel - _COLOURS.get(photometric, 1) - (alpha is not None)
+    return Layout(photometric, bits, alpha, associated, left_out)
 
 
 def _bits(page: tifffile.TiffPage, name: str) -> int:
     bits = page.bitspersample
-    if page.sampleformat in _SAMPLE_FORMATS:
-        raise _unusable(name, f"its samples are {_SAMPLE_FORMATS[page.sampleformat]}; save it as unsigned 16-bit")
+    # Some writers say of CIELab that it is signed, which two of its three samples are.
+    signed_lab = page.sampleformat == _SIGNED and page.photometric == _CIELAB
+    if page.sampleformat in _SAMPLE_FORMATS and not signed_lab:
+        what = _SAMPLE_FORMATS[page.sampleformat]
+        raise _unusable(name, f"its samples are {what}; convert to 16-bit integers first")
     if bits not in range(1, 17) or page.dtype is None:  # a tuple where they differ
-        raise _unusable(name, f"it has {bits} bits a sample; 1 to 16, the same for all, can be read")
+        raise _unusable(name, f"it has {bits} bits a sample; convert to 16-bit integers first")
     return bits
 
 
 def _photometric(page: tifffile.TiffPage, name: str) -> int:
-    """0..3: YCbCr counts as RGB where the decoder makes it so."""
+    """That of `Layout`: YCbCr counts as RGB where the decoder makes it so."""
     found = int(page.photometric)
     if found == _YCBCR:
         if page.compression not in _TO_RGB or page.samplesperpixel != 3:
             raise _unusable(name, "it is YCbCr without JPEG compression; convert it to RGB first")
         return _RGB
-    if found not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE):
+    if found == _CMYK and page.tags.valueof(_INK_SET, _CMYK_INKS) != _CMYK_INKS:
+        raise _unusable(name, "its inks are not those of CMYK; convert it to RGB first")
+    if found not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _CIELAB, _ICCLAB):
         what = _REFUSED.get(found, f"of photometric interpretation {found}")
         raise _unusable(name, f"it is {what}; convert it to RGB or grey first")
     return found
 
 
-def _alpha(page: tifffile.TiffPage, colours: int, name: str) -> tuple[int | None, bool]:
+def _alpha(page: tifffile.TiffPage, photometric: int, name: str) -> tuple[int | None, bool]:
     """Index of the alpha sample, and whether colour is multiplied by it."""
+    colours = _COLOURS.get(photometric, 1)
+    additive = photometric not in (_CMYK, _CIELAB, _ICCLAB)
     extra = page.samplesperpixel - colours
     kinds = [int(kind) for kind in page.extrasamples][: max(extra, 0)]
-    if extra == 1 and not kinds:
+    if extra == 1 and not kinds and additive:
         kinds = [_UNASSOCIATED]  # nothing is said of it: libtiff's readers take it for alpha
     if extra < 0 or len(kinds) < extra or (colours == 1 and extra > 1):
-        raise _unusable(name, f"it has {page.samplesperpixel} samples a pixel, which are not all grey, RGB or alpha")
+        what = f"it has {page.samplesperpixel} samples a pixel, which are not all colour or alpha"
+        raise _unusable(name, what)
     for i, kind in enumerate(kinds):
         if kind in (_ASSOCIATED, _UNASSOCIATED):
+            if not additive:
+                raise _unusable(name, "it is CMYK or Lab with alpha; convert it to RGB with alpha first")
             return colours + i, kind == _ASSOCIATED
     return None, False
 
@@ -188,6 +270,8 @@ def _samples(page: tifffile.TiffPage, layout: Layout, name: str, limits: Limits)
     shape = height, width, planes * contiguous
     samples: Pixels = np.empty(shape, np.uint8) if layout.bits <= 8 else np.empty(shape, np.uint16)
     is_jpeg = page.compression in (_JPEG, _OLD_JPEG)
+    if is_jpeg and page.jpegtables is not None and not page.jpegtables.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise _unusable(name, "the tables of its JPEG have no end")
     tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if is_jpeg else {}
     for index in range(count):
         data = _segment(page, index, name)
@@ -242,108 +326,24 @@ def _looked_up(samples: Pixels, layout: Layout, palette: NDArray[np.uint16] | No
     pixels = np.empty((*samples.shape[:2], layout.channels), np.uint8)
     pixels[..., :3] = table[samples[..., 0]]
     if layout.alpha is not None:
-        pixels[..., 3] = _ramp(layout.bits, "uint8")[samples[..., layout.alpha]]
+        pixels[..., 3] = ramp(layout.bits, "uint8")[samples[..., layout.alpha]]
     return pixels
 
 
 def _scaled(samples: Pixels, layout: Layout) -> Pixels:
-    """Stored samples as grey or RGB of 8 or 16 bits with straight alpha."""
+    """Stored samples in the model and depth that are handed out, with straight alpha."""
     colours = layout.colours
     kept = [*range(colours), *([] if layout.alpha is None else [layout.alpha])]
     if kept != list(range(samples.shape[2])):
         samples = samples[..., kept]
-    if layout.bits not in (8, 16):
-        samples = _ramp(layout.bits, layout.depth)[samples]
+    if layout.space == "lab":
+        return lab_16(samples, signed=layout.photometric == _CIELAB)
+    samples = full_scale(samples, layout.bits)
     if layout.photometric == _WHITE_IS_ZERO:
         np.invert(samples[..., 0], out=samples[..., 0])
     if layout.associated:
-        _unmultiply(samples)
+        unmultiply(samples)
     return samples
-
-
-def _ramp(bits: int, depth: Depth) -> Pixels:
-    """What each stored value becomes at full scale, to the nearest: 0 stays 0, all ones become all ones.
-
-    >>> _ramp(2, "uint8").tolist()
-    [0, 85, 170, 255]
-    """
-    top, stored = int(np.iinfo(depth).max), (1 << bits) - 1
-    ramp = (np.arange(stored + 1) * top * 2 + stored) // (2 * stored)
-    return ramp.astype(np.uint8) if depth == "uint8" else ramp.astype(np.uint16)
-
-
-def _unmultiply(pixels: Pixels) -> None:
-    """Divide alpha (the last channel) out of colour in place; where it is 0 there is no colour, and 0 is written."""
-    top = np.iinfo(pixels.dtype).max
-    for y in range(0, pixels.shape[0], _ROWS):
-        rows = pixels[y : y + _ROWS]
-        alpha = rows[..., -1:].astype(np.uint64)
-        colour = (rows[..., :-1] * np.uint64(top) + alpha // 2) // np.maximum(alpha, 1)
-        rows[..., :-1] = np.where(alpha == 0, 0, np.minimum(colour, top))
-
-
-def encoded(image: Image) -> bytes:
-    """The image as a TIFF with its ICC profile and resolution, in strips, deflate with a predictor."""
-    file = io.BytesIO()
-    with tifffile.TiffWriter(file, bigtiff=_is_big(image.spec), byteorder="<") as writer:
-        pixels = np.ascontiguousarray(image.pixels)
-        _write_page(writer, pixels if image.spec.channels > 1 else pixels[..., 0], image.spec, tile=None)
-    return file.getvalue()
-
-
-def write_blocks(path: Path, spec: ImageSpec, blocks: Iterator[Pixels], tile: int, name: str) -> None:
-    """Write a tiled TIFF from blocks (y, x, c), row by row of the tile grid, holding a few of them at a time.
-
-    Blocks at the right and bottom edge may be smaller than a tile. Raises ImageWriteError where there are too many
-    or too few of them, or one has another shape than its place in the grid.
-    """
-    with tifffile.TiffWriter(path, bigtiff=_is_big(spec), byteorder="<") as writer:
-        _write_page(writer, _full_tiles(spec, blocks, tile, name), spec, tile=tile)
-    if next(blocks, None) is not None:
-        raise ImageWriteError(f"{name}: more blocks came than the tiles of its grid")
-
-
-def _write_page(
-    writer: tifffile.TiffWriter, data: Pixels | Iterator[Pixels], spec: ImageSpec, tile: int | None
-) -> None:
-    """One page of tags that hold no time, no software and no path: the same pixels give the same bytes."""
-    found = spec.resolution
-    writer.write(
-        data,
-        shape=spec.shape if spec.channels > 1 else spec.shape[:2],
-        dtype=spec.dtype,
-        photometric="rgb" if spec.channels > 2 else "minisblack",
-        planarconfig="contig" if spec.channels > 1 else None,
-        extrasamples=["unassalpha"] if spec.has_alpha else [],
-        tile=None if tile is None else (tile, tile),
-        compression="zlib",
-        predictor=True,
-        iccprofile=spec.icc,
-        resolution=None if found is None else (found.x, found.y),
-        resolutionunit=None if found is None else {"none": 1, "inch": 2, "cm": 3}[found.unit],
-        software=False,
-        metadata=None,
-        maxworkers=1,
-    )
-
-
-def _full_tiles(spec: ImageSpec, blocks: Iterator[Pixels], tile: int, name: str) -> Iterator[Pixels]:
-    """The blocks, those at the edges filled up by repeating their last row and column, which deflate likes best."""
-    places = list(grid(spec.height, spec.width, tile))
-    count = 0
-    for place, block in zip(places, blocks, strict=False):
-        if block.shape != (place.height, place.width, spec.channels) or block.dtype != spec.dtype:
-            raise ImageWriteError(f"{name}: a block of {block.shape} {block.dtype} came where {place} was wanted")
-        count += 1
-        full = np.pad(block, ((0, tile - place.height), (0, tile - place.width), (0, 0)), mode="edge")
-        yield full if spec.channels > 1 else full[..., 0]
-    if count < len(places):
-        raise ImageWriteError(f"{name}: {count} blocks came, its grid has {len(places)} tiles")
-
-
-def _is_big(spec: ImageSpec) -> bool:
-    """Whether the file may pass 4 GiB, where plain TIFF's offsets end; noise does not get smaller by deflating."""
-    return spec.nbytes > 4_000_000_000
 
 
 def _unusable(name: str, how: str) -> ImageReadError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,11 +16,12 @@ import pytest
 from PIL import Image as Pillow
 
 from refine import decoder as decoder_module
+from refine.decode_child import packed, unpacked
 from refine.decoder import Decoder
 from refine.errors import ImageReadError, LimitError
 from refine.imagefile import encode_image, read_image
 from refine.limits import Limits
-from refine.spec import Image, ImageSpec, Resolution
+from refine.spec import Image, ImageSpec, Metadata, Resolution
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +137,19 @@ def test_decoder_outlives_its_child(photo, body, said):
         assert decoder.read(photo).spec.height == 40
 
 
+def test_decoder_hands_over_all_of_a_spec():
+    """Whatever a spec holds is the same on the other side of the pipe."""
+    carried = Metadata(b"II*\0\xff", b"<x/>", b"\x1c\2")
+    spec = ImageSpec(
+        9, 8, 4, "uint16", "tiff", bytes(range(256)), Resolution(3, 2.5, "cm"), 6, 2, "cmyk", carried, ("a",)
+    )
+    assert unpacked(json.loads(json.dumps(packed(spec)))) == spec
+    assert unpacked(json.loads(json.dumps(packed(ImageSpec(9, 8, 1, "uint8"))))) == ImageSpec(9, 8, 1, "uint8")
+
+
 def test_decoder_gives_large_pictures_more_time(photo):
     """The wall limit of the pixels follows from the spec that the child sends first."""
-    spec = {"height": 10**6, "width": 1, "channels": 1, "dtype": "uint8", "icc": None, "resolution": None}
+    spec = packed(ImageSpec(10**6, 1, 1, "uint8"))
     body = f"say({{'spec': {spec}}}); time.sleep(3600)"
     limits = Limits(decode_base_s=0.5, decode_s_per_megapixel=0.25)
     with Decoder(limits, stand_in(body)) as decoder, pytest.raises(ImageReadError, match=r"longer than 0\.75 s"):

@@ -107,9 +107,9 @@ def test_read_image_jpeg_counts_scans(stored):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (saved(mode="CMYK"), "CMYK JPEG; convert"),
-        (imagecodecs.jpeg8_encode(PHOTO.astype(np.uint16) * 16, bitspersample=12), "12 bits"),
-        (imagecodecs.jpeg8_encode(PHOTO, lossless=True), "lossless JPEG; save"),
+        (b"\xff\xd8" + segment(0xC0, struct.pack(">BHHB", 16, 9, 9, 3)), "16 bits; save"),
+        (b"\xff\xd8" + segment(0xC5, struct.pack(">BHHB", 8, 9, 9, 3)), "hierarchical JPEG; save"),
+        (b"\xff\xd8" + segment(0xC0, struct.pack(">BHHB", 8, 9, 9, 2)), "2 components"),
         (b"\xff\xd8" + segment(0xC0, struct.pack(">BHHB", 8, 0, 9, 3)), "0 x 9"),
         (b"\xff\xd8" + segment(0xC0, b"\x08"), "cut off"),
         (b"\xff\xd8\xff\xd9", "no picture"),
@@ -120,7 +120,7 @@ def test_read_image_jpeg_counts_scans(stored):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_read_spec_jpeg_refuses(stored, data, said):
-    """What is no 8-bit grey or colour JPEG is refused from its header, with the way out where there is one."""
+    """What is no JPEG that can be read is refused from its header, with the way out where there is one."""
     with pytest.raises(ImageReadError, match=said):
         read_spec(stored(data))
 
@@ -191,3 +191,38 @@ def test_read_spec_jpeg_bounds_metadata(stored):
     assert read_spec(path).width == 64
     with pytest.raises(LimitError, match="max_metadata_nbytes"):
         read_image(path)
+
+
+def test_read_image_jpeg_deep(stored):
+    """12 bits and lossless JPEG of 16 come out at full scale of 16, the lossless one exactly."""
+    deep = (PHOTO.astype(np.uint16) * 16) | 5
+    found = read_image(stored(imagecodecs.jpeg8_encode(deep, 100, bitspersample=12, subsampling="444")))
+    assert (found.spec.dtype, found.spec.notes) == ("uint16", ("12 bits scaled to 16",))
+    assert np.abs(found.pixels / 65535 - deep / 4095).max() < 0.005
+    found = read_image(stored(imagecodecs.jpeg8_encode(deep * 15, lossless=True, bitspersample=16)))
+    np.testing.assert_array_equal(found.pixels, deep * 15)
+    assert found.spec.notes == ()
+
+
+@pytest.mark.parametrize("transform", ["CMYK", "YCCK"])
+def test_read_image_jpeg_cmyk_is_ink(stored, transform):
+    """With Adobe's marker CMYK and YCCK are stored inverted, and come out with 255 for full ink, as in Pillow."""
+    ink = np.dstack([PHOTO, PHOTO[::-1, :, 1]])
+    data = imagecodecs.jpeg8_encode(np.ascontiguousarray(255 - ink), 98, colorspace="CMYK", outcolorspace=transform)
+    assert b"Adobe" in data
+    found = read_image(stored(data))
+    assert (found.spec.model, found.spec.channels, found.spec.has_alpha) == ("cmyk", 4, False)
+    assert np.abs(found.pixels.astype(int) - ink).max() < 60
+    with Pillow.open(io.BytesIO(data)) as theirs:
+        np.testing.assert_array_equal(found.pixels, np.asarray(theirs))
+
+
+def test_read_image_jpeg_cmyk_without_a_marker_says_so(stored):
+    """Without Adobe's marker nothing is inverted, and the notes say what was assumed."""
+    ink = np.dstack([PHOTO, PHOTO[::-1, :, 1]])
+    data = imagecodecs.jpeg8_encode(ink, 98, colorspace="CMYK", outcolorspace="CMYK")
+    start = data.index(b"\xff\xee")
+    bare = data[:start] + data[start + 16 :]
+    found = read_image(stored(bare))
+    assert np.abs(found.pixels.astype(int) - ink).mean() < 8
+    assert found.spec.notes == ("CMYK without Adobe's marker: 0 taken for no ink",)

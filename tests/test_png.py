@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blobs import IPTC, XMP, exif
 from PIL import Image as Pillow
 
 from refine.errors import ImageReadError, LimitError
 from refine.imagefile import read_image, read_spec
 from refine.limits import Limits
+from refine.metadata import photoshop_resources
+from refine.spec import Metadata
 
 DEPTHS = ((0, 1), (0, 2), (0, 4), (0, 8), (2, 8), (3, 1), (3, 2), (3, 4), (3, 8), (4, 8), (6, 8))
 """Colour type and bits of a sample."""
@@ -171,3 +174,50 @@ def test_read_spec_png_drops_a_profile_of_another_kind(stored):
     packed = [chunk(b"iCCP", b"x\0\0" + zlib.compress(profile))]
     assert read_spec(stored(png(4, 4, noise(4, 12), before=packed))).icc is None
     assert read_spec(stored(png(4, 4, noise(4, 4), colour=0, before=packed))).icc == profile
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_read_spec_png_finds_blocks(stored, packed):
+    """EXIF has its chunk, XMP a text, packed or not; ImageMagick's hexadecimal texts hold EXIF and IPTC."""
+    text = zlib.compress(XMP) if packed else XMP
+    xmp = chunk(b"iTXt", b"XML:com.adobe.xmp\0" + bytes((packed, 0)) + b"\0\0" + text)
+    found = read_spec(stored(png(1, 1, bytes(4), before=(chunk(b"eXIf", exif()), xmp)))).metadata
+    assert found == Metadata(exif(), XMP)
+    raw = [
+        chunk(b"zTXt", b"Raw profile type " + name + b"\0\0" + zlib.compress(lines))
+        for name, data in ((b"exif", b"Exif\0\0" + exif()), (b"iptc", photoshop_resources(IPTC)))
+        for lines in (b"\n" + name + b"\n%8d\n" % len(data) + data.hex().encode() + b"\n",)
+    ]
+    assert read_spec(stored(png(1, 1, bytes(4), before=raw))).metadata == Metadata(exif(), None, IPTC)
+
+
+@pytest.mark.parametrize(
+    ("before", "notes"),
+    [
+        ([], ()),
+        ([chunk(b"gAMA", struct.pack(">I", 45_455))], ()),
+        ([chunk(b"gAMA", struct.pack(">I", 100_000))], ("a gamma of 1 was not applied",)),
+        ([chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"sRGB", b"\0")], ()),
+        ([chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))],
+         ("primaries other than those of sRGB were not applied",)),
+        ([chunk(b"cICP", b"\x0c\x0d\0\1")], ("colour given as cICP was not applied",)),
+        ([chunk(b"cICP", b"\1\x0d\0\1")], ()),
+        ([chunk(b"acTL", struct.pack(">II", 3, 0))], ("frame 1 of 3",)),
+        ([chunk(b"tEXt", b"Title\0x"), chunk(b"tEXt", b"Author\0y")], ("text left out: Author, Title",)),
+        ([chunk(b"tRNS", bytes(6))], ("key colour became alpha",)),
+    ],
+)  # fmt: skip
+def test_read_spec_png_says_what_it_chose(stored, before, notes):
+    """What is chosen, expanded or not handed on is said."""
+    assert read_spec(stored(png(1, 1, bytes(4), before=before))).notes == notes
+
+
+def test_read_spec_png_bounds_inflated_texts(stored):
+    """Texts that inflate beyond the limit are refused, one alone and many together."""
+    one = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(900_000), 9))
+    path = stored(png(1, 1, bytes(4), before=[one] * 5))
+    assert read_spec(path).width == 1
+    with pytest.raises(LimitError, match="max_metadata_nbytes"):
+        read_spec(path, Limits(max_metadata_nbytes=4_000_000))
+    with pytest.raises(LimitError, match="max_metadata_nbytes"):
+        read_spec(stored(png(1, 1, bytes(4), before=[one])), Limits(max_metadata_nbytes=500_000))

@@ -157,15 +157,20 @@ def test_read_image_tiff_leaves_other_samples_out(stored):
         (COLOUR.astype(np.float32), {}, "floating-point"),
         (COLOUR[..., 0].astype(np.int16), {}, "signed"),
         (COLOUR[..., 0].astype(np.uint32), {}, "32 bits"),
-        (np.dstack([COLOUR, COLOUR[..., :1]]), {"photometric": "separated"}, "CMYK"),
-        (COLOUR, {"photometric": "cielab"}, "Lab"),
+        (np.dstack([COLOUR, COLOUR[..., :2]]), {"photometric": "separated", "extrasamples": [2]}, "CMYK or Lab with"),
+        (
+            np.dstack([COLOUR, COLOUR[..., :1]]),
+            {"photometric": "separated", "extratags": [(332, 3, 1, 2, True)]},
+            "inks",
+        ),
+        (np.dstack([COLOUR, COLOUR[..., :1]]), {"photometric": "cielab", "extrasamples": [2]}, "CMYK or Lab with"),
         (COLOUR, {"photometric": "ycbcr"}, "YCbCr without JPEG"),
         (COLOUR, {"photometric": "minisblack", "planarconfig": "contig"}, "3 samples"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_read_spec_tiff_refuses(stored, pixels, options, said):
-    """What is no grey or RGB picture of up to 16 bits is refused from its header, in one line."""
+    """What is no picture of up to 16 bits in a model we know is refused from its header, in one line."""
     with pytest.raises(ImageReadError, match=said) as caught:
         read_spec(stored(pixels, **options))
     assert "\n" not in str(caught.value)
@@ -187,6 +192,21 @@ def test_read_image_tiff_refuses_a_file_cut_short(stored, compression, layout):
         path.write_bytes(harmed)
         with pytest.raises(ImageReadError, match=r"^image\.tif: "):
             read_image(path)
+
+
+def test_read_image_tiff_refuses_jpeg_tables_without_an_end(stored):
+    """Tables that end in zeros, as at the end of a file that was never written out, are refused."""
+    path = stored(COLOUR, compression="jpeg")
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags.get("JPEGTables")
+    data = path.read_bytes()
+    if tag is None:  # the writer puts whole streams into its strips: give it tables of their own
+        tables = b"\xff\xd8" + bytes(20)
+        path = stored(COLOUR, compression="jpeg", extratags=[(347, 7, len(tables), tables, True)])
+    else:
+        path.write_bytes(data[: tag.valueoffset + 9] + bytes(len(data) - tag.valueoffset - 9))
+    with pytest.raises(ImageReadError, match=r"tables of its JPEG have no end"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("what", ["Offsets", "ByteCounts"])
@@ -260,3 +280,63 @@ def test_read_image_tiff_agrees_with_another_reader(tmp_path):
         found = read_image(path)
         with Pillow.open(io.BytesIO(path.read_bytes())) as theirs:
             np.testing.assert_array_equal(found.pixels, np.asarray(theirs).reshape(found.spec.shape))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_read_image_tiff_cmyk_is_ink(stored, dtype, planes):
+    """CMYK comes out as it is stored, 0 without ink; four channels, none of them alpha."""
+    ink = RANDOM.integers(0, np.iinfo(dtype).max + 1, (8, 9, 4)).astype(dtype)
+    data = ink if planes == "contig" else np.moveaxis(ink, 2, 0)
+    found = read_image(stored(data, photometric="separated", planarconfig=planes))
+    assert (found.spec.model, found.spec.has_alpha, found.spec.notes) == ("cmyk", False, ())
+    np.testing.assert_array_equal(found.pixels, ink)
+
+
+def test_read_image_tiff_cmyk_leaves_other_samples_out(stored):
+    """A fifth ink that is no alpha is left out, and the notes say so."""
+    ink = RANDOM.integers(0, 256, (8, 9, 5), dtype=np.uint8)
+    found = read_image(stored(ink, photometric="separated", extrasamples=["unspecified"]))
+    np.testing.assert_array_equal(found.pixels, ink[..., :4])
+    assert found.spec.notes == ("1 extra channel left out",)
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "icclab"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_read_image_tiff_lab_is_one_encoding(stored, photometric, dtype):
+    """All four encodings of Lab come out as ICC v4 Lab of 16 bits, within half a step of what is stored."""
+    lab = np.array([[[0, 0, 0], [100, -128, 127], [53.2, 80.1, 67.2], [50, -0.5, 0.25]]])
+    if dtype == "uint8":
+        scaled = [255 / 100, 1, 1], [0, 0, 0] if photometric == "cielab" else [0, 128, 128]
+    else:
+        scaled = ([655.35, 256, 256], [0, 0, 0]) if photometric == "cielab" else ([652.8, 256, 256], [0, 32768, 32768])
+    kept = np.rint(lab * scaled[0] + scaled[1])
+    found = read_image(stored((kept.astype(np.int64) & np.iinfo(dtype).max).astype(dtype), photometric=photometric))
+    assert (found.spec.model, found.spec.dtype) == ("lab", "uint16")
+    said = (kept - scaled[1]) / scaled[0]
+    read = (found.pixels - np.array([0, 32896, 32896])) / [655.35, 257, 257]
+    np.testing.assert_allclose(read, said, atol=0.5 / 257)
+
+
+def test_read_spec_tiff_says_what_it_chose(stored, tmp_path):
+    """Pages, palettes, few bits and divided-out alpha are said in the notes; a plain picture has none."""
+    assert read_spec(stored(COLOUR)).notes == ()
+    assert read_spec(stored(COLOUR[..., 0] // 16, bitspersample=4)).notes == ("4 bits scaled to 8",)
+    assert read_spec(stored(np.dstack([COLOUR, COLOUR[..., :1]]), extrasamples=["assocalpha"])).notes == (
+        "alpha divided out of colour",
+    )
+    path = tmp_path / "pages.tif"
+    for _ in range(2):
+        tifffile.imwrite(path, COLOUR, append=path.exists())
+    assert [read_spec(path, page=i).notes for i in (0, 1)] == [("page 1 of several",), ("page 2 of several",)]
+
+
+def test_read_spec_tiff_ignores_a_tag_longer_than_the_file(stored):
+    """A tag that claims gigabytes which are not there costs no picture and passes no limit."""
+    path = stored(COLOUR, extratags=[(305, 2, 60, "x" * 60, True)], software=False)
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags[305].offset
+    path.write_bytes(_overwritten(path.read_bytes(), place + 4, 4_000_000_000, 4))
+    found = read_image(path)
+    np.testing.assert_array_equal(found.pixels, COLOUR)
+    assert found.spec.metadata.exif is None

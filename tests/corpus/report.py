@@ -1,7 +1,9 @@
-"""Compare the decoder with a second one over a folder of odd, broken and hostile files.
+"""Compare the decoder with two others over a folder of odd, broken and hostile files.
 
 Run: python tests/corpus/report.py FOLDER [TABLE.md]. The folder holds `manifest.tsv` (columns class, file, pillow).
-The second decoder is Pillow; where it cannot read a TIFF, tifffile's own page reader (not independent of ours).
+The second decoder is Pillow; where it cannot read a TIFF, tifffile's own page reader (not independent of ours). Its
+pixels are compared. The third is libvips (its command `vips`, where that is installed), which only says whether it
+decodes. Where both of them decode a file it is expected to decode, where both refuse it to be refused.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import csv
 import platform
 import re
+import shutil
+import subprocess
 import sys
 import time
 import warnings
@@ -32,27 +36,37 @@ JPEG_LEVELS = 4
 """8-bit levels by which two inverse cosine transforms and chroma upsamplings may differ."""
 UNMULTIPLY_LEVELS = 1
 """8-bit levels by which dividing out alpha may differ: Pillow cuts off, we round."""
-BY_INTENT = re.compile(r"; JPEG, PNG and TIFF can be read|CMYK|floating|signed|bits a sample|YCbCr|old way|0 px")
+BY_INTENT = re.compile(
+    r"can be read$|floating|signed|bits a sample|YCbCr without|old way|with alpha; convert|render|compressed as|OS/2"
+)
 """Reasons of refusals that this version means: kinds of picture it does not read, whatever others do."""
+FORMATS = ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "JPEG2000"]
+VIPS_S = 30
+"""Seconds in which libvips must have decided."""
 
-DISAGREEMENTS = {
-    # Ours refuses, Pillow decodes.
+NAMED = {
+    # Ours refuses, another decodes.
     "xcsn0g01.png": "PngSuite's own case of a wrong checksum",
     "948633673a35fcaf8e7642f084e3e661327304e9.crash": "no end mark",
     "b4ddab9f83fa1ac3c70d9cce02c312a76c87d14d.crash": "no end mark",
-    "47e840fea99df0d10344f07c8cdbad739b5547c2": "a JPEG that ends in its first scan",
+    "47e840fea99df0d10344f07c8cdbad739b5547c2": "a JPEG that ends in its first scan; libjpeg fills the rest",
+    "5482a54657765056f1a94116a8dbffe7.jpg": "a JPEG damaged in its scan, where a marker stands that has no place there",
     "m2-3562055aecf63b573f8a18c4034a4a23.tif": "a strip that ends behind the file",
+    "no_palette.gif": "no palette: any colours would be a guess, Pillow's is greys",
     # Both decode, pixels differ.
     "tbwn0g16.png": "Pillow leaves out the key colour of 16-bit grey",
     "flower-rgb-planar-16.tif": "Pillow misreads planes of 16 bits; ours equals the contiguous twin",
+    "flower-separated-planar-16.tif": "Pillow misreads planes of 16 bits; ours equals the contiguous twin",
     "minisblack-2c-8b-alpha.tiff": "Pillow misreads the alpha plane; ours equals tifffile's",
     "hpredict-1c-12b.tiff": "Pillow leaves the predictor of uncompressed 12 bits",
     "lzw-rgba-4444.tif": "one level, from dividing 4-bit alpha out before or after scaling",
     "crash-74d2a78403a5a59db1fb0a2b8735ac068a75f6e3.tif": "damaged fax codes: both guess, neither refuses",
-    # Pillow refuses, ours decodes.
+    "issue_1455_undersized.gif": "what the frame does not cover: background's colour here, index 0 in Pillow",
+    # The others refuse, ours decodes.
     "apng__chunk_no_fctl.png": "a broken animation whose first picture is whole",
 }
-"""The end of a file's name: why the two decoders differ on it."""
+"""The end of a file's name: why the decoders differ on it."""
+VERDICTS = ("decoded right", "refused right", "refused by intent", "over a limit", "disputed", "named", "wrong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ class Outcome:
     """Why it was refused; None where it decoded."""
     limited: bool
     """Refused by a limit."""
+    expected: str
+    """`decode` where the two other decoders do, `refuse` where neither does, else `unclear`; empty if not asked."""
     second: str
     """The second decoder beside ours: `same`, `differs: ...`, `refuses`; where ours refuses, `refuses too`, `by intent`
     (it decodes, but ours means not to) or `only it`; `not asked` where it might hurt us."""
@@ -94,12 +110,36 @@ def _outcome(decoder: Decoder, path: Path, row: dict[str, str]) -> Outcome:
         reason, limited = str(error), isinstance(error, LimitError)
     seconds = time.monotonic() - start
     bomb = "Bomb" in row["pillow"] or row["pillow"] == "BIG"
-    second = "not asked" if bomb or limited else _compared(pixels, reason, path)
-    return Outcome(row["class"], row["file"], row["magic"], reason, limited, second, seconds)
+    expected, second = "", "not asked"
+    if not bomb and not limited:
+        found = second_pixels(path)
+        second = _compared(pixels, reason, found)
+        voices = {found is not None, vips_decodes(path)} - {None}
+        expected = "unclear" if len(voices) > 1 else "decode" if voices == {True} else "refuse"
+    return Outcome(row["class"], row["file"], row["magic"], reason, limited, expected, second, seconds)
 
 
-def _compared(ours: NDArray[np.generic] | None, reason: str | None, path: Path) -> str:
-    found = second_pixels(path)
+def vips_decodes(path: Path) -> bool | None:
+    """Whether libvips decodes a file to its end; None where it is not installed."""
+    vips = shutil.which("vips")
+    if vips is None:
+        return None
+    command = f'ulimit -v 4000000; exec "$0" {"avg"} "$1"'
+    for option in ("[fail-on=error]", ""):  # not all of its loaders know the option
+        try:
+            done = subprocess.run(
+                ["sh", "-c", command, vips, f"{path}{option}"], capture_output=True, timeout=VIPS_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        if b"does not support argument" not in done.stderr and b"no property named" not in done.stderr:
+            return done.returncode == 0
+    return False
+
+
+def _compared(
+    ours: NDArray[np.generic] | None, reason: str | None, found: tuple[NDArray[np.generic], int] | None
+) -> str:
     if ours is None:
         return "refuses too" if found is None else "by intent" if BY_INTENT.search(reason or "") else "only it"
     if found is None:
@@ -120,7 +160,7 @@ def _compared(ours: NDArray[np.generic] | None, reason: str | None, path: Path) 
 def second_pixels(path: Path) -> tuple[NDArray[np.generic], int] | None:
     """Pixels (y, x, c) of a second decoder, and how much they may differ; None where it refuses."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["JPEG", "PNG", "TIFF"]) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             image.load()
             return _plain(image)
     except Exception:  # noqa: BLE001  whatever a second decoder raises, it refuses
@@ -131,6 +171,8 @@ def _plain(image: Image.Image) -> tuple[NDArray[np.generic], int]:
     tolerance = JPEG_LEVELS if image.format == "JPEG" or image.info.get("compression") in ("jpeg", "tiff_jpeg") else 0
     if image.mode in ("La", "RGBa") or (image.format == "TIFF" and image.mode in ("RGBA", "LA")):
         tolerance += UNMULTIPLY_LEVELS
+    if image.format == "GIF" and image.mode == "L":
+        image = image.convert("RGB")  # a palette of greys in order
     bits = image.tag_v2.get(258) if isinstance(image, TiffImageFile) else None
     image = ImageOps.exif_transpose(image)
     if image.mode == "P":
@@ -163,47 +205,57 @@ def _tifffile_pixels(path: Path) -> tuple[NDArray[np.generic], int] | None:
         return None
 
 
+def verdict(outcome: Outcome) -> str:
+    """One of VERDICTS.
+
+    `disputed`: ours and Pillow refuse what libvips decodes. `named`: one of NAMED, with its reason there.
+    """
+    refused = outcome.reason is not None
+    if outcome.limited:
+        return "over a limit"
+    if refused and outcome.second in ("refuses too", "not asked"):
+        return "disputed" if outcome.expected == "unclear" else "refused right"
+    if outcome.second == "by intent":
+        return "refused by intent"
+    if outcome.second == "same":
+        return "decoded right"
+    return "named" if outcome.file.endswith(tuple(NAMED)) else "wrong"
+
+
 def table(found: list[Outcome]) -> str:
-    """The outcomes by class, and every disagreement by name, as Markdown."""
-    columns = ("class", "files", "decoded", "refused", "over a limit", "same pixels", "differ", "only ours",
-               "only the other", "by intent", "both refuse", "not asked")  # fmt: skip
+    """The verdicts by class, and every one that is not plain by its file, as Markdown."""
+    columns = ("class", "files", "to decode", "to refuse", "unclear", *VERDICTS)
     lines = [
-        f"Decoded by ours and by Pillow {PIL.__version__} (tifffile {tifffile.__version__} where Pillow reads no such",
+        f"Pixels compared with Pillow {PIL.__version__} (tifffile {tifffile.__version__} where Pillow reads no such",
         f"TIFF); imagecodecs {imagecodecs.__version__}, Python {platform.python_version()}, {platform.machine()}.",
-        f"Pixels compared exactly; JPEG within {JPEG_LEVELS} levels, divided-out alpha within {UNMULTIPLY_LEVELS},",
-        "16 bits against 8 within 1, colour under alpha 0 not at all. By intent: the other decodes CMYK, floating",
-        "point, signed, 24 and 32 bits, YCbCr without JPEG or JPEG in the old way; this version refuses those.",
+        "To decode, to refuse: what Pillow (or tifffile) and libvips agree on; unclear where they do not; bombs are",
+        f"not given to them. Pixels are equal; JPEG within {JPEG_LEVELS} levels, divided-out alpha within",
+        f"{UNMULTIPLY_LEVELS}, 16 bits against 8 within 1, colour under alpha 0 not. By intent: floating point,",
+        "signed, 24 and 32 bits, YCbCr without JPEG, JPEG in the old way, CMYK with alpha: refused with the way out.",
+        "Disputed: ours and Pillow refuse what libvips decodes.",
         "",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
     ]
-    groups = sorted({o.group for o in found})
-    for group in [*groups, "all"]:
+    for group in [*sorted({o.group for o in found}), "all"]:
         members = [o for o in found if group in (o.group, "all")]
-        lines.append(f"| {group} | {' | '.join(map(str, _counts(members)))} |")
-    lines += ["", f"Slowest file: {max(o.seconds for o in found):.1f} s.", "", "## Where the two disagree", ""]
-    odd = [o for o in found if o.second.startswith("differs") or o.second in ("refuses", "only it")]
-    lines += [
-        f"- `{o.file}`: {o.second}{': ' + o.reason.split(': ', 1)[-1] if o.reason else ''} ({_why(o)})" for o in odd
-    ]
-    return "\n".join(lines) + "\n"
+        expected = Counter(o.expected for o in members)
+        seen = Counter(verdict(o) for o in members)
+        counts = [len(members), *(expected[e] for e in ("decode", "refuse", "unclear")), *(seen[v] for v in VERDICTS)]
+        lines.append(f"| {group} | {' | '.join(map(str, counts))} |")
+    lines += ["", f"Slowest file: {max(o.seconds for o in found):.1f} s.", ""]
+    for kind in ("wrong", "named", "disputed", "over a limit", "refused by intent"):
+        lines += [f"## {kind.capitalize()}", ""]
+        lines += [_line(o) for o in found if verdict(o) == kind] or ["None."]
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
 
 
-def _why(outcome: Outcome) -> str:
-    return next((why for end, why in DISAGREEMENTS.items() if outcome.file.endswith(end)), "not looked into")
-
-
-def _counts(members: list[Outcome]) -> list[int]:
-    seen = Counter(o.second.split(":")[0] for o in members)
-    refused = [o for o in members if o.reason is not None]
-    kinds = ("same", "differs", "refuses", "only it", "by intent", "refuses too", "not asked")
-    return [
-        len(members),
-        len(members) - len(refused),
-        len(refused),
-        sum(o.limited for o in refused),
-        *(seen[kind] for kind in kinds),
-    ]
+def _line(outcome: Outcome) -> str:
+    said = "" if outcome.reason is None else outcome.reason.split(": ", 1)[-1]
+    why = next((why for end, why in NAMED.items() if outcome.file.endswith(end)), "")
+    how = outcome.second if outcome.second.startswith("differs") or outcome.second == "refuses" else ""
+    return f"- `{outcome.file}`: {'; '.join(filter(None, (how, said, why)))}"
 
 
 def main() -> None:
