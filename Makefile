@@ -11,7 +11,7 @@ TRAIN ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench slow train eval clean
+.PHONY: help demo test check format bench slow chaos corpus train eval clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ bench: $(VENV)/.installed-test ## measure; write the tables of tests/benchmarks
 
 slow: $(VENV)/.installed-test ## the tests that take minutes
 	$(RUN) pytest -m slow $(PYTEST)
+
+chaos: $(VENV)/.installed-test ## kill workers, drivers and readers, and compare bytes
+	$(RUN) pytest -m chaos tests $(PYTEST)
+
+corpus: $(VENV)/.installed-test ## decode every odd or broken file of ../shared/data and write the table
+	$(RUN) pytest -m slow tests/corpus $(PYTEST)
 
 train: $(VENV)/.installed-train ## from pictures to a network and its card: make train NET=fast-x2
 	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) models.training $(NET) --data $(DATA)/train --eval $(DATA)/eval --out build/training $(TRAIN)

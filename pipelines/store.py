@@ -77,10 +77,11 @@ def create(path: Path, shape: tuple[int, int, int], dtype: Depth, shard: int, ch
 def opened(path: Path, mode: str = "r") -> PixelArray:
     """The array at `path`; mode is `r` or `r+`. Raises StoreError where there is none."""
     try:
-        array = zarr.open_array(path, mode="r+" if mode == "r+" else "r", config={"write_empty_chunks": True})
+        array = zarr.open_array(path, mode="r+" if mode == "r+" else "r")
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{path.name}: the working array is lost or damaged; remove its folder") from error
-    return PixelArray(array)
+    # Not kept with the array, and open_array takes it without heeding it.
+    return PixelArray(array.with_config({"write_empty_chunks": True}))
 
 
 def chunk_side(shard: int, chunk: int) -> int:

@@ -86,6 +86,16 @@ def test_tiled_catalog_equals_the_plain_loop(tmp_path, shared, tile, suffix):
     assert not (tmp_path / "target" / ".refine" / "work").exists()
 
 
+@pytest.mark.usefixtures("everything_is_large")
+def test_black_and_transparent_tiles_are_tiles(tmp_path, shared):
+    """A cut-out whose outer tiles are all zeros, alpha too, comes out as the plain loop makes it."""
+    pixels = np.zeros((300, 260, 4), np.uint8)
+    pixels[100:160, 100:160] = picture(60, 60, 4)
+    write_picture(tmp_path / "source" / "cut.png", pixels)
+    assert catalog(tmp_path / "source", tmp_path / "target", settings_for(128), shared).complete
+    assert pixel_digests(tmp_path / "target") == plain_digests(tmp_path / "source", settings_for(128))
+
+
 def test_second_run_does_nothing(tmp_path, shared, monkeypatch):
     """Unchanged images are neither decoded nor written, and no cluster is started for them."""
     source = small_tree(tmp_path / "source")

@@ -51,16 +51,14 @@ def test_tiles_equal_whole_at_length(data):
     tiles_and_whole(data)
 
 
-# 0.19: boxes of 14 px, which do not line up with the network's factor and halo by themselves.
-@pytest.mark.parametrize("ratio", [0.19, *made.RATIOS])
-@pytest.mark.parametrize("channels", [3, 4])
-def test_tiles_equal_whole_at_every_ratio(ratio, channels):
+@pytest.mark.parametrize("ratio", made.RATIOS)
+def test_tiles_equal_whole_at_every_ratio(ratio):
     """The whole chain, over several tiles a side, gives the whole's bytes at every ratio."""
-    pixels = made.picture(83, 61, channels, "uint16", seed=5)
+    pixels = made.picture(83, 61, 4, "uint16", seed=5)
     output = round(83 * ratio), round(61 * ratio)
     whole = made.restored(pixels, FULL, output)
     np.testing.assert_array_equal(
-        made.restored(pixels, FULL, output, tile=max(16, min(100, output[1] * 3 // 5)), block=60), whole
+        made.restored(pixels, FULL, output, tile=max(16, min(100, output[0] - 2)), block=60), whole
     )
 
 
@@ -98,6 +96,7 @@ ORACLE_CHAINS = [
     pytest.param((UnsharpMask(0.5, 3.0, 0.01, 0.05),), (37, 41), id="sharpen-fine"),
     pytest.param((UnsharpMask(2.2, 1.5, 0.0, 0.02),), (37, 41), id="sharpen-wide"),
     pytest.param((Upscale("fast-x2"), Resample(), UnsharpMask()), (51, 56), id="x2-resample-sharpen"),
+    # Boxes do not line up with the network's factor and halo by themselves.
     pytest.param((Upscale("fast-x2"), Resample()), (7, 8), id="x2-then-boxes-of-7"),
     pytest.param(FULL.steps, (93, 103), id="full-2.5"),
     pytest.param(FULL.steps, (19, 21), id="full-0.5"),
@@ -111,7 +110,7 @@ def test_program_equals_oracle(steps, output, channels):
     """Tiled, and before rounding, a chain is within 1e-5 of the oracle's whole picture; rounded, within one level."""
     chain, pixels = Chain(tuple(steps)), made.picture(37, 41, channels, "uint16", seed=3)
     plan = made.plan_for(pixels, chain, output, tile=64, block=40)
-    expected = oracle.restored(pixels, output, made.steps_of(chain))
+    expected = oracle.restored(pixels, output, made.steps_of(chain), margin=20)
     assert np.abs(made.restored_float(pixels, plan) - expected).max() <= 1e-5
     levels = restored_pixels(pixels, plan).astype(int) - np.round(expected * 65535).astype(int)
     assert np.abs(levels).max() <= 1

@@ -43,11 +43,15 @@ def test_store_has_one_file_a_tile(path, pixels):
     assert {found for found in (path / "c").rglob("*") if found.is_file()} == expected
 
 
-def test_store_writes_black_tiles_too(tmp_path):
+@pytest.mark.parametrize("reopened", [False, True], ids=["as created", "opened again"])
+def test_store_writes_black_tiles_too(tmp_path, reopened):
     """An all-zero tile has a file: otherwise a lost one could not be told from it."""
-    array = store.create(tmp_path / "a.zarr", (TILE, TILE, 3), "uint16", TILE, 128)
+    path = tmp_path / "a.zarr"
+    array = store.create(path, (TILE, TILE, 3), "uint16", TILE, 128)
+    if reopened:
+        array = store.opened(path, "r+")
     array[0:TILE, 0:TILE] = np.zeros((TILE, TILE, 3), np.uint16)
-    assert store.shard_path(tmp_path / "a.zarr", Window(0, 0, TILE, TILE), TILE).stat().st_size > 0
+    assert store.shard_path(path, Window(0, 0, TILE, TILE), TILE).stat().st_size > 0
 
 
 def test_flipped_byte_is_an_error(path):
