@@ -4,10 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 # `-k name` for one test, `-n 2` to spread the tests over processes: make test PYTEST="-k window"
 PYTEST ?=
+# For `make train` and `make eval`: a network's id, where the pictures lie, and more options, as TRAIN="--minutes 60"
+NET ?= fast-x2
+DATA ?= ../shared/data
+TRAIN ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench slow clean
+.PHONY: help demo test check format bench slow chaos corpus train eval clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +38,18 @@ bench: $(VENV)/.installed-test ## measure; write the tables of tests/benchmarks
 
 slow: $(VENV)/.installed-test ## the tests that take minutes
 	$(RUN) pytest -m slow $(PYTEST)
+
+chaos: $(VENV)/.installed-test ## kill workers, drivers and readers, and compare bytes
+	$(RUN) pytest -m chaos tests $(PYTEST)
+
+corpus: $(VENV)/.installed-test ## decode every odd or broken file of ../shared/data and write the table
+	$(RUN) pytest -m slow tests/corpus $(PYTEST)
+
+train: $(VENV)/.installed-train ## from pictures to a network and its card: make train NET=fast-x2
+	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) models.training $(NET) --data $(DATA)/train --eval $(DATA)/eval --out build/training $(TRAIN)
+
+eval: $(VENV)/.installed-test ## score the networks beside bicubic and Lanczos
+	$(RUN) models.training.evaluate --nets models/nets --data $(DATA)/eval
 
 clean: ## remove the environment and everything made here
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

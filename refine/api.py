@@ -8,12 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from refine.errors import ImageReadError
+from refine.errors import ImageReadError, PlanError, PresetError
 from refine.preset import Preset, load_preset
-from refine.restore import restored_pixels
 from refine.session import Engine
 from refine.settings import Settings, Size
 from refine.spec import Depth, ImageSpec, Pixels
+from refine.tiles import restored_pixels
 
 
 def restore(
@@ -49,11 +49,23 @@ def restore(
     if min(pixels.shape) < 1:
         msg = f"an image array has at least one pixel, got shape {array.shape}"
         raise ImageReadError(msg)
-    wished = Size(None if scale is None else Fraction(str(scale)), long_side, size)
+    wished = Size(None if scale is None else _exact(scale), long_side, size)
+    if isinstance(preset, Preset) and settings:
+        msg = "settings go over a preset given by name; give load_preset(name, settings) instead of both"
+        raise PresetError(msg)
     chosen = preset if isinstance(preset, Preset) else load_preset(preset, settings)
     plan = Settings(chosen, wished).plan(ImageSpec(pixels.shape[0], pixels.shape[1], pixels.shape[2], depth))
     restored = restored_pixels(pixels, plan, Engine(threads=cores()))
     return restored[:, :, 0] if array.ndim == 2 else restored
+
+
+def _exact(scale: float | Fraction) -> Fraction:
+    try:
+        # By its digits: 1.1 means eleven tenths, not the float nearest to it.
+        return Fraction(str(scale))
+    except ValueError as error:
+        msg = f"a scale is a positive number, got {scale}"
+        raise PlanError(msg) from error
 
 
 def cores() -> int:

@@ -44,7 +44,11 @@ def load_card(net: str) -> ModelCard:
     if not entry.is_file():
         msg = f"no network {net!r}; there are {', '.join(card_ids())}"
         raise CardError(msg)
-    table = tomllib.loads(entry.read_text(encoding="utf-8"))
+    try:
+        table = tomllib.loads(entry.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{net}.toml: not a valid card: {error}; see models/README.md for what a card holds"
+        raise CardError(msg) from error
     try:
         return ModelCard(id=net, **{name: table[name] for name in ModelCard.__slots__ if name != "id"})
     except KeyError as error:
@@ -61,7 +65,11 @@ def card_ids() -> list[str]:
 def load_network(net: str) -> onnx.ModelProto:
     """The graph of a shipped network, its file checked against the digest on its card. Do not change it."""
     card = load_card(net)
-    data = (resources.nets() / f"{net}.onnx").read_bytes()
+    try:
+        data = (resources.nets() / f"{net}.onnx").read_bytes()
+    except OSError as error:
+        msg = f"{net}.onnx cannot be read, though it has a card: {error.strerror}; restore it"
+        raise CardError(msg) from error
     found = sha256(data).hexdigest()
     if found != card.sha256:
         msg = f"{net}.onnx does not match its card: sha256 {found[:12]}... instead of {card.sha256[:12]}...; restore it"

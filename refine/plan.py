@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import gcd, lcm
 
@@ -64,8 +64,9 @@ class Plan:
 
     @cached_property
     def alpha_axes(self) -> tuple[Axis, Axis] | None:
-        """The resampling of alpha, from the source straight to the exact size; None without alpha or change of size."""
-        same = (self.source.height, self.source.width) == self.output
+        """The resampling of alpha, from the source straight to the exact size; None where none is needed."""
+        # Where colour is resampled back to the source's own size, alpha must follow it to the same positions.
+        same = (self.source.height, self.source.width) == self.output and self.axes is None
         if same or not self.source.has_alpha:
             return None
         return self._axes_from(self.source.height, self.source.width, kernel=self.chain.kernel or "lanczos3")
@@ -257,10 +258,13 @@ def _too_much(plan: Plan, allowed_mem: int) -> str:
         f"a task with tile {plan.tile} needs {plan.projected_mem / 1e6:.0f} MB, more than the {allowed_mem / 1e6:.0f} "
         f"MB allowed"
     )
-    side = plan.tile
-    while side > 16:
-        side //= 2
-        smaller = Plan(plan.chain, plan.source, plan.output, plan.dtype, side, min(plan.block, side))
-        if smaller.projected_mem <= allowed_mem:
-            return f"{message}; the largest tile that fits is {side}"
-    return f"{message}, and no smaller tile fits; allow at least {smaller.projected_mem / 1e6:.0f} MB"
+
+    def needed(tile: int) -> int:
+        return replace(plan, tile=tile, block=min(plan.block, tile)).projected_mem
+
+    # Whole chunks can be made of a multiple of 64; below that any multiple of 16 will do.
+    sides = [16, 32, 48, *range(64, plan.tile, 64)]
+    fitting = next((side for side in reversed(sides) if side < plan.tile and needed(side) <= allowed_mem), None)
+    if fitting is not None:
+        return f"{message}; the largest tile that fits is {fitting}"
+    return f"{message}, and no smaller tile fits; allow at least {-(-needed(16) // 1_000_000)} MB"

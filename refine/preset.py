@@ -137,6 +137,9 @@ def _text(name: str | Path) -> tuple[str, str]:
         except OSError as error:
             msg = f"{path.name}: the preset cannot be read: {error.strerror}"
             raise PresetError(msg) from error
+        except UnicodeDecodeError as error:
+            msg = f"{path.name}: a preset is a TOML file in UTF-8, this is not text"
+            raise PresetError(msg) from error
     entry = resources.configs() / f"{name}.toml"
     if not entry.is_file():
         msg = f"no preset {str(name)!r}; there are {', '.join(preset_names())}, or give a file ending in .toml"
@@ -146,10 +149,11 @@ def _text(name: str | Path) -> tuple[str, str]:
 
 def _parsed(key: str, value: str) -> Toml:
     try:
-        parsed: Toml = tomllib.loads(f"value = {value}")["value"]
+        table = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
-        # A bare word on the command line is meant as text.
-        parsed = value
+        table = {}
+    # A bare word on the command line is meant as text; so is what would smuggle in another key.
+    parsed: Toml = table["value"] if set(table) == {"value"} else value
     if not key:
         msg = f"a setting is key=value with a key such as sharpen.amount, got ={value}"
         raise PresetError(msg)

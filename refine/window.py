@@ -140,8 +140,26 @@ def read_mirrored(source: Pixels, window: Window) -> Pixels:
     whole = Window(0, 0, height, width)
     if whole.contains(window):
         return np.asarray(source[window.slices])
-    rows = mirrored(window.y0, window.y1, height)
-    columns = mirrored(window.x0, window.x1, width)
+    inner = window.clip(whole)
+    far = max(inner.y0 - window.y0, window.y1 - inner.y1, inner.x0 - window.x0, window.x1 - inner.x1)
+    if min(inner.height, inner.width) <= far:
+        return _folded(source, window)
+    # The inside is copied as it is, which is quick; only the rim beyond the edges is gathered, out of that copy.
+    inside, kept = np.asarray(source[inner.slices]), inner.within(window)
+    block = np.empty((window.height, window.width, *inside.shape[2:]), inside.dtype)
+    block[kept.slices] = inside
+    for start, stop in ((0, kept.x0), (kept.x1, window.width)):
+        columns = mirrored(window.x0 + start, window.x0 + stop, width) - window.x0
+        block[kept.y0 : kept.y1, start:stop] = block[kept.y0 : kept.y1, columns]
+    for start, stop in ((0, kept.y0), (kept.y1, window.height)):
+        block[start:stop] = block[mirrored(window.y0 + start, window.y0 + stop, height) - window.y0]
+    return block
+
+
+def _folded(source: Pixels, window: Window) -> Pixels:
+    """As `read_mirrored`, for windows that reach so far beyond a small image that it must be folded."""
+    height, width = source.shape[:2]
+    rows, columns = mirrored(window.y0, window.y1, height), mirrored(window.x0, window.x1, width)
     inner = Window(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
     block = np.asarray(source[inner.slices])
-    return block[np.ix_(rows - inner.y0, columns - inner.x0)]
+    return np.asarray(block[np.ix_(rows - inner.y0, columns - inner.x0)])

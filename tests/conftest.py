@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from shared_cluster import client, shared  # noqa: F401  fixtures
 
 # No deadline: how long an example takes depends on the machine, and no test asserts a time.
 settings.register_profile("refine", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,242 @@
+"""The command line: parse, one call, print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+from tqdm import tqdm
+
+from pipelines import catalog as catalogs
+from pipelines import graph as graphs
+from pipelines.cluster import Cluster
+from pipelines.doctor import findings
+from pipelines.errors import RunError
+from pipelines.estimate import cost_s, file_nbytes
+from pipelines.options import Talk, placed, provider, talking, wished
+from pipelines.output import output_format
+from pipelines.single import restore_file
+from pipelines.summary import Summary, printable
+from refine._version import __version__
+from refine.card import card_ids, load_card
+from refine.decoder import Decoder
+from refine.errors import RefineError
+from refine.plan import Plan
+from refine.session import Engine
+from refine.settings import Settings
+
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: all done; some images failed; wrong use or a refused plan; stopped, and can be started again."""
+
+logger = logging.getLogger("pipelines.cli")  # also where it is run as a script
+
+_file = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="refine")
+def refine() -> None:
+    """Enlarge, clean and sharpen images of any size.
+
+    Example: refine restore small.jpg large.jpg --scale 2
+    """
+
+
+@refine.command()
+@click.argument("source", type=_file)
+@click.argument("target", type=_file)
+@wished
+@talking
+def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
+    """Restore one image in this process.
+
+    Example: refine restore cup.png large.png --scale 2 --sharpen 0.6
+    """
+    _listen(talk)
+    _finish(restore_file(source, target, settings, quiet=talk.quiet), talk)
+
+
+@refine.command()
+@click.argument("source", type=_file)
+@click.argument("target", type=_file)
+@wished
+@placed
+@provider
+@talking
+def catalog(source: Path, target: Path, settings: Settings, cluster: Cluster, provider: str, talk: Talk) -> None:
+    """Restore a folder of images into another; what has not changed is left alone.
+
+    Killed or interrupted, it goes on where it stood when it is started again.
+
+    Example: refine catalog photos shop --long-side 1600 --workers 4
+    """
+    _listen(talk)
+    summary = catalogs.catalog(source, target, settings, cluster, engine=Engine(provider), quiet=talk.quiet)
+    _finish(summary, talk)
+
+
+@refine.command()
+@click.argument("source", type=_file)
+@click.option("--graph", type=_file, help="Write the Dask graph to this file, in Graphviz's language.")
+@wished
+@talking
+def plan(source: Path, graph: Path | None, settings: Settings, talk: Talk) -> None:
+    """Show what would be done to an image, and do nothing.
+
+    Example: refine plan map.tif --scale 2 --tile 1024
+    """
+    _listen(talk)
+    with Decoder() as decoder:
+        spec = decoder.spec(source)
+    made = settings.plan(spec)
+    facts = _plan_facts(made, output_format(settings, spec))
+    if graph is not None:
+        graph.write_text(graphs.dot(made), encoding="utf-8")
+    click.echo(json.dumps(facts) if talk.as_json else _plan_text(made, facts))
+
+
+@refine.group()
+def models() -> None:
+    """The networks that come with it.
+
+    Example: refine models list
+    """
+
+
+@models.command(name="list")
+@talking
+def models_list(talk: Talk) -> None:
+    """List the networks.
+
+    Example: refine models list --json
+    """
+    cards = [load_card(net) for net in card_ids()]
+    if talk.as_json:
+        click.echo(json.dumps([asdict(card) for card in cards]))
+        return
+    for card in cards:
+        click.echo(f"{card.id:12} x{card.scale}  halo {card.halo} px  {card.cost_s:.3f} s/Mpx  {card.licence}")
+        click.echo(f"{'':12} {card.summary}")
+
+
+@refine.command()
+@talking
+def doctor(talk: Talk) -> None:
+    """Check this installation.
+
+    Example: refine doctor
+    """
+    found = findings()
+    if talk.as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found]))
+    else:
+        for finding in found:
+            click.echo(f"{'ok   ' if finding.good else 'WRONG'} {finding.what}: {printable(finding.said)}")
+    if not all(finding.good for finding in found):
+        sys.exit(FAILED)
+
+
+def main() -> NoReturn:
+    """Run the command line; every way out has its exit code, and no traceback is shown unless -vv asks for it."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        refine.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; what is done is kept: start the same command again to go on")
+        sys.exit(INTERRUPTED)
+    except RefineError as error:
+        logger.debug("raised here", exc_info=True)
+        _say(str(error))
+        sys.exit(INTERRUPTED if isinstance(error, RunError) else WRONG)
+    except Exception as error:  # A user gets a line, not a traceback
+        logger.debug("raised here", exc_info=True)
+        said = str(error).strip().splitlines()
+        _say(f"unexpected {type(error).__name__}: {said[0] if said else ''}; run it with -vv to see where")
+        sys.exit(WRONG)
+    sys.exit(OK)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    click.echo(f"refine: {printable(text)}", err=True)
+
+
+def _finish(summary: Summary, talk: Talk) -> None:
+    """Print what a job did; exit code 1 where an image has no result."""
+    for line in summary.lines():
+        click.echo(line, err=True)
+    if talk.as_json:
+        click.echo(json.dumps(summary.facts()))
+    elif not talk.quiet:
+        click.echo(summary.line())
+    if not summary.complete:
+        sys.exit(FAILED)
+
+
+def _plan_facts(made: Plan, file_format: str) -> dict[str, object]:
+    return {
+        "output": list(made.output),
+        "tiles": made.tile_count,
+        "tile": made.tile,
+        "halo": made.halo,
+        "exact": made.exact,
+        "projected_mem": made.projected_mem,
+        "seconds_estimate": round(cost_s(made), 3),
+        "bytes_estimate": file_nbytes(made, file_format),
+        "block": made.block,
+        "why": [*made.program.before.why, *made.program.after.why],
+    }
+
+
+def _plan_text(made: Plan, facts: dict[str, object]) -> str:
+    height, width = made.output
+    exact = "tiles give the bytes of the whole" if made.exact else f"approximate: {facts['why']}"
+    return "\n".join(
+        [
+            f"output   {height} x {width} px, from {made.source.height} x {made.source.width}",
+            f"steps    {', '.join(type(step).__name__ for step in made.chain.active) or 'none'}",
+            f"tiles    {made.tile_count} of {made.tile} px, blocks of {made.block} px",
+            f"halo     {made.halo} px of the source; {exact}",
+            f"memory   {made.projected_mem / 1e6:.0f} MB a task",
+            f"work     about {facts['seconds_estimate']} s on one core",
+        ]
+    )
+
+
+class _Lines(logging.Handler):
+    """Log lines on stderr that leave a progress bar whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line; more only for a traceback."""
+        text = self.format(record)
+        shown = text if logger.isEnabledFor(logging.DEBUG) else text.splitlines()[0]
+        tqdm.write("\n".join(printable(line) for line in shown.splitlines()), file=sys.stderr)
+
+
+def _listen(talk: Talk) -> None:
+    """Set what of the log is shown."""
+    level = logging.ERROR if talk.quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(talk.verbose, 2)]
+    for name in ("pipelines", "refine"):
+        logger = logging.getLogger(name)
+        logger.handlers = [_Lines()]
+        logger.setLevel(level)
+    if not talk.quiet:
+        # How far it is must be seen without -v, too.
+        logging.getLogger("pipelines.progress").setLevel(min(level, logging.INFO))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What a plan will cost, before it runs: to cut the work, and to tell the user. No byte of a result depends on it."""
+
+from __future__ import annotations
+
+from pipelines import ingest
+from refine.card import load_card
+from refine.errors import PlanError
+from refine.plan import Plan
+from refine.upscale import Upscale
+
+_STEPS_S = 0.03
+"""CPU seconds per output megapixel of all steps after the network; measured."""
+_ALPHA_S = 0.9
+"""CPU seconds per output megapixel that colour under transparent pixels takes; measured."""
+_FILE_S = 0.08
+"""CPU seconds per output megapixel of decoding, encoding and storing; measured with JPEG and PNG."""
+_IMAGE_S = 0.005
+"""CPU seconds of any image, however small."""
+_FILE_SHARE = {"jpeg": 0.25, "png": 0.6, "tiff": 1.0}
+"""Bytes of a file by the bytes of its pixels, photographs at JPEG quality 95."""
+
+
+def cost_s(plan: Plan) -> float:
+    """CPU seconds that an image takes on one core."""
+    scale, seconds = 1, 0.0
+    for step in plan.chain.active:
+        if isinstance(step, Upscale):
+            card = load_card(step.net)
+            scale *= card.scale
+            seconds += card.cost_s * plan.source.height * plan.source.width * scale**2 / 1e6
+    per_megapixel = _STEPS_S + _FILE_S + (_ALPHA_S if plan.source.has_alpha else 0.0)
+    return _IMAGE_S + seconds + per_megapixel * plan.output[0] * plan.output[1] / 1e6
+
+
+def output_nbytes(plan: Plan) -> int:
+    """Bytes of the result's pixels."""
+    return plan.output[0] * plan.output[1] * plan.source.channels * (2 if plan.dtype == "uint16" else 1)
+
+
+def file_nbytes(plan: Plan, format: str) -> int:  # noqa: A002  the word of ImageSpec
+    """Bytes that the result's file may have, roughly."""
+    return int(output_nbytes(plan) * _FILE_SHARE.get(format, 1.0))
+
+
+def whole_mem(plan: Plan) -> int:
+    """Bytes that a worker needs where the image is one task: source, result and its encoded file beside a block."""
+    return plan.projected_mem + plan.source.nbytes + 3 * output_nbytes(plan)
+
+
+def check_ingest(plan: Plan, allowed_mem: int) -> None:
+    """Raise PlanError where the source's rows are too long to be taken in within the memory allowed."""
+    needed = ingest.projected_mem(plan.source)
+    if needed > allowed_mem:
+        raise PlanError(
+            f"taking in rows of {plan.source.width} px needs {needed / 1e6:.0f} MB, allowed are "
+            f"{allowed_mem / 1e6:.0f}; raise plan.allowed_mem"
+        )
+
+
+def check_stitch(plan: Plan, format: str, allowed_mem: int) -> None:  # noqa: A002  the word of ImageSpec
+    """Raise PlanError where the file of a tiled result cannot be put together in memory. A TIFF is streamed."""
+    needed = 2 * output_nbytes(plan)
+    if format != "tiff" and needed > allowed_mem:
+        height, width = plan.output
+        raise PlanError(
+            f"{format.upper()} is written whole: {height} x {width} px need {needed / 1e6:.0f} MB, allowed are "
+            f"{allowed_mem / 1e6:.0f}; use --set output.format=tiff, or raise plan.allowed_mem"
+        )

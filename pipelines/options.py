@@ -1,0 +1,147 @@
+"""Options that several commands share, and what they mean: each decorator puts one value into a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import wraps
+
+import click
+
+from pipelines.cluster import Cluster
+from pipelines.errors import JobError
+from refine.preset import load_preset
+from refine.session import PROVIDERS
+from refine.settings import Settings, Size
+
+Command = Callable[..., None]
+
+
+def ratio(text: str) -> Fraction:
+    """How many times as large, exactly.
+
+    >>> ratio("2.5"), ratio("4/3")
+    (Fraction(5, 2), Fraction(4, 3))
+    """
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"{text!r} is no number; write 2, 2.5 or 5/2") from error
+
+
+def extent(text: str) -> tuple[int, int]:
+    """Height, width from width x height, px.
+
+    >>> extent("1600x1200")
+    (1200, 1600)
+    """
+    width, _, height = text.lower().partition("x")
+    if not all(side.isascii() and side.isdigit() for side in (width, height)):
+        raise click.BadParameter(f"{text!r} is no size; write width x height in px: 1600x1200")
+    return int(height), int(width)
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """How much is said, and how."""
+
+    as_json: bool
+    """The result as one JSON value."""
+    quiet: bool
+    """Errors only."""
+    verbose: int
+    """1: a line per image; 2: everything."""
+
+
+_WISHES = (
+    click.option("--scale", type=ratio, metavar="RATIO", help="Times as large: 2, 2.5, 5/2."),
+    click.option("--long-side", type=click.IntRange(1), help="Longer side of the result, px."),
+    click.option("--size", type=extent, metavar="WxH", help="Exact size of the result, px: width x height."),
+    click.option("--net", multiple=True, help="Network that enlarges; give it again for one after it."),
+    click.option("--denoise", type=click.FloatRange(0), help="Noise to take out: sigma, 8-bit levels."),
+    click.option("--sharpen", type=click.FloatRange(0), help="Amount of sharpening; 1 doubles the detail."),
+    click.option("--tile", type=click.IntRange(16), help="Side of a tile of a large image, px of the output."),
+    click.option("--preset", default="balanced", show_default=True, help="A name in configs/, or a TOML file."),
+    click.option("--set", "put", multiple=True, metavar="KEY=VALUE", help="Any setting: --set sharpen.sigma=0.8"),
+)
+_PLACES = (
+    click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler; without it, processes of this machine."),
+    click.option("--workers", type=click.IntRange(1), help="Processes of this machine; without it, one per core."),
+    click.option("--dashboard", is_flag=True, help="Show Dask's own page on 127.0.0.1; its address is printed."),
+)
+_TALK = (
+    click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON value on stdout."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress: errors only."),
+    click.option("-v", "--verbose", count=True, help="A line per image; twice: everything, tracebacks too."),
+)
+provider = click.option(
+    "--provider", type=click.Choice(sorted(PROVIDERS)), default="cpu", show_default=True, help="What computes."
+)
+"""Puts `provider` into a command."""
+
+
+def wished(command: Command) -> Command:
+    """Put `settings` into a command: what shall be done, and how large it shall become."""
+
+    @wraps(command)
+    def parsed(  # noqa: PLR0913  one for each option
+        *,
+        scale: Fraction | None,
+        long_side: int | None,
+        size: tuple[int, int] | None,
+        preset: str,
+        put: tuple[str, ...],
+        net: tuple[str, ...],
+        denoise: float | None,
+        sharpen: float | None,
+        tile: int | None,
+        **others: object,
+    ) -> None:
+        chosen = dict(_pair(text) for text in put)
+        if net:
+            chosen["upscale.nets"] = "[{}]".format(", ".join(f'"{name}"' for name in net))
+        if denoise is not None:
+            chosen |= {"denoise.luma": str(denoise), "denoise.chroma": str(denoise)}
+        if sharpen is not None:
+            chosen["sharpen.amount"] = str(sharpen)
+        if tile is not None:
+            chosen["plan.tile"] = str(tile)
+        command(settings=Settings(load_preset(preset, chosen), Size(scale, long_side, size)), **others)
+
+    return _optioned(_WISHES, parsed)
+
+
+def placed(command: Command) -> Command:
+    """Put `cluster` into a command: where the work is done."""
+
+    @wraps(command)
+    def parsed(*, scheduler: str | None, workers: int | None, dashboard: bool, **others: object) -> None:
+        if scheduler and (workers or dashboard):
+            raise JobError("--workers and --dashboard are for processes of this machine; leave out --scheduler or them")
+        command(cluster=Cluster(scheduler, workers, dashboard), **others)
+
+    return _optioned(_PLACES, parsed)
+
+
+def talking(command: Command) -> Command:
+    """Put `talk` into a command: how much is said."""
+
+    @wraps(command)
+    def parsed(*, as_json: bool, quiet: bool, verbose: int, **others: object) -> None:
+        command(talk=Talk(as_json, quiet, verbose), **others)
+
+    return _optioned(_TALK, parsed)
+
+
+def _optioned(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise JobError(f"--set takes key=value, got {text!r}; for example --set sharpen.sigma=0.8")
+    return key.strip(), value.strip()

@@ -1,0 +1,82 @@
+"""What a job did, as it is told to people and to programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One image that has no result."""
+
+    path: str
+    """Below SOURCE."""
+    stage: str
+    """Where it failed."""
+    reason: str
+    """One line."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. Its fields are the keys of --json."""
+
+    done: int = 0
+    """Images restored."""
+    unchanged: int = 0
+    """Images that were done before and are as they were."""
+    failed: list[Complaint] = field(default_factory=list)
+    """Images that could not be restored."""
+    quarantined: list[Complaint] = field(default_factory=list)
+    """Images that took their worker down, each time they were tried."""
+    flagged: list[dict[str, str]] = field(default_factory=list)
+    """Images that were restored, but deserve a look."""
+    skipped: int = 0
+    """Files that are no images."""
+    output_px: int = 0
+    """px made in this run."""
+    seconds: float = 0.0
+    """Wall time of this run."""
+    report: str | None = None
+    """Path of the report."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image has its result."""
+        return not self.failed and not self.quarantined
+
+    def facts(self) -> dict[str, object]:
+        """As it is printed with --json."""
+        return asdict(self)
+
+    def lines(self) -> Iterator[str]:
+        """One line for each image without a result."""
+        for complaint in self.failed:
+            yield printable(f"{complaint.path}: {complaint.reason}")
+        for complaint in self.quarantined:
+            yield printable(f"{complaint.path}: quarantined: {complaint.reason}")
+
+    def line(self) -> str:
+        """All of it in one line.
+
+        >>> Summary(done=3, unchanged=2, output_px=5_000_000, seconds=4).line()
+        '3 done, 2 unchanged, 0 failed; 5.0 Mpx in 4.0 s (1.25 Mpx/s)'
+        """
+        counts = [f"{self.done} done", f"{self.unchanged} unchanged", f"{len(self.failed)} failed"]
+        if self.quarantined:
+            counts.append(f"{len(self.quarantined)} quarantined")
+        if self.skipped:
+            counts.append(f"{self.skipped} other files skipped")
+        rate = self.output_px / 1e6 / max(self.seconds, 1e-3)
+        return f"{', '.join(counts)}; {self.output_px / 1e6:.1f} Mpx in {self.seconds:.1f} s ({rate:.2f} Mpx/s)"
+
+
+def printable(text: str) -> str:
+    r"""Text for one line of a terminal, whatever bytes a file's name has.
+
+    >>> print(printable("a\nb\udcff"))
+    a\nb\udcff
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")

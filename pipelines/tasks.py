@@ -1,0 +1,366 @@
+"""What a worker does: four kinds of work, each described by a small item, each answered by a receipt or a failure."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from pipelines import ingest, store
+from pipelines.errors import StoreError
+from pipelines.ingest import Origin
+from pipelines.output import TIFF_TILE, output_format, output_spec
+from refine._version import __version__
+from refine.decoder import Decoder
+from refine.errors import RefineError
+from refine.imagefile import check_fits, encode_image, publish, write_tiff
+from refine.limits import Limits
+from refine.plan import Plan
+from refine.session import Engine, execution_class
+from refine.settings import Settings
+from refine.spec import Image, ImageSpec, Pixels
+from refine.tiles import restore_tile, restored_pixels
+from refine.window import Window, grid
+
+logger = logging.getLogger(__name__)
+
+_TRIES = 3
+"""How often a disk or a network may refuse before an item fails."""
+_PAUSE_S = 0.2
+"""Before the second try; doubled before each further one."""
+_STOPPING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What the disk says when no other image can be written either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all items of a run share."""
+
+    settings: Settings
+    """What is done, and how large it becomes."""
+    engine: Engine
+    """Where programs run."""
+    limits: Limits
+    """What a source may ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A whole image, from file to file."""
+
+    path: str
+    """The source, below SOURCE: its name in the ledger."""
+    source: Path
+    """The file."""
+    target: Path
+    """Its result."""
+    size: int
+    """Bytes of the source when it was seen."""
+    mtime_ns: int
+    """When the source was changed last, ns, when it was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """Decode a large source into the working array of its work folder."""
+
+    image: Restore
+    """The image."""
+    spec: ImageSpec
+    """Of the source."""
+    work: Path
+    """The work folder."""
+    key: str
+    """Digest of all that decides the result apart from the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tile of a large image, from its working array to the target's."""
+
+    image: Restore
+    """The image."""
+    spec: ImageSpec
+    """Of the source, without its profile: shards are many."""
+    work: Path
+    """The work folder."""
+    tile: Window
+    """Output px."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stitch:
+    """The finished tiles of a large image into its file."""
+
+    image: Restore
+    """The image."""
+    spec: ImageSpec
+    """Of the source."""
+    work: Path
+    """The work folder."""
+    shards: tuple[tuple[int, int, int], ...]
+    """y, x of every tile and the bytes of its shard's file, as the ledger has them."""
+
+
+Item = Restore | Ingest | Shard | Stitch
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was written. No pixels."""
+
+    source_sha256: str = ""
+    """Of the source file, hex; empty where it was not read."""
+    output_px: int = 0
+    """px written."""
+    output_nbytes: int = 0
+    """Bytes of the file written."""
+    output_sha256: str = ""
+    """Of the file written, hex."""
+    execution_class: str = ""
+    """What the bytes are promised for."""
+    seconds: float = 0.0
+    """Wall time of the work."""
+    tries: int = 1
+    """How often the disk was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why nothing was written."""
+
+    stage: str
+    """`read`, `plan`, `restore`, `write`, or the work of a large image: `ingest`, `tile`, `stitch`."""
+    reason: str
+    """One line."""
+    stops_run: bool = False
+    """No other image could be written either."""
+    damaged: tuple[Window, ...] = ()
+    """Tiles whose shards are not what was written: to be made again."""
+    seconds: float = 0.0
+    """Wall time until it failed."""
+    tries: int = 1
+    """How often it was tried."""
+
+
+class _DamagedError(StoreError):
+    """A shard that is lost, short, or fails its checksum."""
+
+    def __init__(self, tiles: tuple[Window, ...]) -> None:
+        first = f"first the one at row {tiles[0].y0}, column {tiles[0].x0}"
+        super().__init__(f"{len(tiles)} shards are lost or damaged ({first}); they are made again by another run")
+        self.tiles = tiles
+
+
+def behaviour(engine: Engine, block: int) -> str:
+    """The execution class of this process, with the version of refine."""
+    return f"refine-{__version__}/{execution_class(engine, block)}"
+
+
+def performed(items: tuple[Item, ...], common: Common) -> tuple[Receipt | Failure, ...]:
+    """Do each item; one that fails keeps no other from being done."""
+    return tuple(_answer(item, common) for item in items)
+
+
+def _answer(item: Item, common: Common) -> Receipt | Failure:
+    started = time.perf_counter()
+    for attempt in range(1, _TRIES + 1):
+        stage = _Stage()
+        try:
+            receipt = _done(item, common, stage)
+        except Exception as error:  # noqa: BLE001  One image's failure must not stop the job, whatever it is.
+            seconds = time.perf_counter() - started
+            failure = _failure(error, stage.name, Path(_image(item).path).name)
+            if attempt == _TRIES or failure.stops_run or not _may_pass(error):
+                return replace(failure, seconds=seconds, tries=attempt)
+            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
+        else:
+            return replace(receipt, seconds=time.perf_counter() - started, tries=attempt)
+    raise AssertionError
+
+
+@dataclass(slots=True)
+class _Stage:
+    name: str = "read"
+
+
+def _done(item: Item, common: Common, stage: _Stage) -> Receipt:
+    match item:
+        case Restore():
+            return _restored(item, common, stage)
+        case Ingest():
+            stage.name = "ingest"
+            return _ingested(item, common)
+        case Shard():
+            stage.name = "tile"
+            return _shard(item, common)
+        case Stitch():
+            stage.name = "stitch"
+            return _stitched(item, common)
+
+
+def _restored(item: Restore, common: Common, stage: _Stage) -> Receipt:
+    source_sha256 = _unchanged_sha256(item)
+    image = _decoder(common.limits).read(item.source)
+    stage.name = "plan"
+    plan = common.settings.plan(image.spec)
+    spec = output_spec(plan)
+    file_format = output_format(common.settings, image.spec)
+    check_fits(spec, file_format)
+    stage.name = "restore"
+    pixels = restored_pixels(image.pixels, plan, common.engine)
+    stage.name = "write"
+    data = encode_image(Image(pixels, spec), file_format, quality=common.settings.preset.output.quality)
+    _check_unchanged(item)
+    item.target.parent.mkdir(parents=True, exist_ok=True)
+    publish(item.target, data)
+    digest = sha256(data).hexdigest()
+    return _receipt(plan, common, source_sha256, spec.height * spec.width, len(data), digest)
+
+
+def _ingested(item: Ingest, common: Common) -> Receipt:
+    image = item.image
+    source_sha256 = _unchanged_sha256(image)
+    came_from = Origin(image.path, image.size, image.mtime_ns, item.key, source_sha256)
+    ingest.ingest(image.source, item.spec, item.work, _decoder(common.limits), came_from)
+    _check_unchanged(image)
+    plan = common.settings.plan(item.spec)
+    shape = (*plan.output, item.spec.channels)
+    target = store.create(target_path(item.work), shape, plan.dtype, plan.tile, store.TARGET_CHUNK)
+    store.check_one_writer(target, plan.tile)
+    return Receipt(source_sha256)
+
+
+def _shard(item: Shard, common: Common) -> Receipt:
+    plan = common.settings.plan(item.spec)
+    source, target = ingest.ingested(item.work), store.opened(target_path(item.work), "r+")
+    store.check_one_writer(target, plan.tile)
+    shard = store.shard_path(target_path(item.work), item.tile, plan.tile)
+    # Nothing of an earlier, perhaps damaged, shard is to be read into this one.
+    shard.unlink(missing_ok=True)
+    try:
+        restore_tile(cast("Pixels", source), cast("Pixels", target), plan, item.tile, common.engine)
+    except ValueError as error:
+        if isinstance(error, RefineError) or "checksum" not in str(error):
+            raise
+        # The source's array is damaged: without its marker the next run decodes the file again.
+        (item.work / "source.json").unlink(missing_ok=True)
+        raise StoreError("the source's working array fails its checksum; run again to decode it anew") from error
+    written = store.sealed(shard)
+    return _receipt(plan, common, "", item.tile.area, written.nbytes, written.sha256)
+
+
+def _stitched(item: Stitch, common: Common) -> Receipt:
+    plan = common.settings.plan(item.spec)
+    spec = output_spec(plan)
+    came_from = ingest.origin(item.work)
+    array = store.opened(target_path(item.work))
+    _check_complete(item, plan)
+    file_format = output_format(common.settings, item.spec)
+    target = item.image.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if file_format == "tiff":
+        write_tiff(target, spec, _blocks(array, plan, TIFF_TILE), TIFF_TILE)
+    else:
+        pixels = np.empty(spec.shape, spec.dtype)
+        for tile, block in zip(plan.tiles(), _blocks(array, plan, plan.tile), strict=True):
+            pixels[tile.slices] = block
+        quality = common.settings.preset.output.quality
+        publish(target, encode_image(Image(pixels, spec), file_format, quality=quality))
+    digest = ingest.file_sha256(target)
+    source_sha256 = came_from.sha256 if came_from else ""
+    return _receipt(plan, common, source_sha256, spec.height * spec.width, target.stat().st_size, digest)
+
+
+def _check_complete(item: Stitch, plan: Plan) -> None:
+    """That the ledger has every tile, and the disk every shard. Raises _DamagedError."""
+    recorded = {(y, x): nbytes for y, x, nbytes in item.shards}
+    path = target_path(item.work)
+    lacking = tuple(
+        tile
+        for tile in plan.tiles()
+        if not store.is_whole(store.shard_path(path, tile, plan.tile), recorded.get((tile.y0, tile.x0), -1))
+    )
+    if lacking:
+        raise _DamagedError(lacking)
+
+
+def _blocks(array: store.PixelArray, plan: Plan, side: int) -> Iterator[Pixels]:
+    """The finished pixels in squares of `side` px, row by row. Raises _DamagedError."""
+    for window in grid(*plan.output, side):
+        try:
+            block = array[window.slices]
+        except ValueError as error:  # zarr's word for a checksum that is wrong
+            raise _DamagedError(tuple(t for t in plan.tiles() if t.clip(window).area)) from error
+        yield block
+
+
+def target_path(work: Path) -> Path:
+    """The array of a work folder that tiles are written to."""
+    return work / "target.zarr"
+
+
+_local = threading.local()
+
+
+def _decoder(limits: Limits) -> Decoder:
+    """The decoder of this thread. It ends with its process."""
+    decoder: Decoder | None = getattr(_local, "decoder", None)
+    if decoder is None or decoder.limits != limits:
+        decoder = _local.decoder = Decoder(limits)
+    return decoder
+
+
+def _unchanged_sha256(item: Restore) -> str:
+    _check_unchanged(item)
+    return ingest.file_sha256(item.source)
+
+
+def _check_unchanged(item: Restore) -> None:
+    status = item.source.stat()
+    if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
+        raise StoreError("was changed while it was worked on; run again")
+
+
+def _receipt(plan: Plan, common: Common, source: str, px: int, nbytes: int, digest: str) -> Receipt:
+    return Receipt(source, px, nbytes, digest, behaviour(common.engine, plan.block))
+
+
+def _image(item: Item) -> Restore:
+    return item if isinstance(item, Restore) else item.image
+
+
+def _failure(error: Exception, stage: str, name: str) -> Failure:
+    said = str(error).strip().splitlines()
+    reason = said[0] if said else ""
+    if isinstance(error, RefineError):
+        reason = reason.removeprefix(f"{name}: ")
+    elif isinstance(error, OSError):
+        reason = error.strerror or reason
+    else:
+        logger.debug("%s: unexpected", name, exc_info=error)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {reason}"
+    damaged = error.tiles if isinstance(error, _DamagedError) else ()
+    return Failure(stage, reason[:500], _number(error) in _STOPPING, damaged)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether trying again may help: the disk or the network said no, not the image."""
+    if isinstance(error, RefineError):
+        return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, RefineError)
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+
+
+def _number(error: BaseException) -> int | None:
+    cause = error if isinstance(error, OSError) and error.errno is not None else error.__cause__
+    return cause.errno if isinstance(cause, OSError) else None

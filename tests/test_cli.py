@@ -1,0 +1,193 @@
+"""The command line: every command is documented, every way out has its code, and stdout is for the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from strategies_files import picture, read_picture, small_tree, write_picture
+
+from pipelines import cli
+from refine.imagefile import read_image
+from refine.preset import load_preset
+from refine.settings import Settings, Size
+from refine.tiles import restored_pixels
+
+CHEAP = ["--set", "upscale.nets=[]"]
+
+
+def commands(group=cli.refine, words=()):
+    """Every command with its words."""
+    for name, command in group.commands.items():
+        yield (*words, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+
+
+def run(*words, cwd=None):
+    """A process of the real command line."""
+    words = [sys.executable, "-m", "pipelines.cli", *map(str, words)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, timeout=300)
+
+
+@pytest.fixture
+def called(monkeypatch, capsys):
+    """The command line in this process: exit code, stdout, stderr."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["refine", *map(str, words)])
+        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        said = capsys.readouterr()
+        return left.value.code or 0, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A small picture in a file."""
+    return write_picture(tmp_path / "photo.png", picture(40, 50))
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), list(commands()), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_command_is_documented(words, command):
+    """Every command says what it does and gives an example, and every option of it has help."""
+    assert command.help
+    assert f"Example: refine {words[0]}" in command.help
+    undocumented = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
+    assert not undocumented
+    assert CliRunner().invoke(cli.refine, [*words, "--help"]).exit_code == 0
+
+
+def test_restore_equals_the_plain_loop(tmp_path, photo, called):
+    """`restore` writes the pixels of the plain loop, into PNG whole and into TIFF tile by tile."""
+    plan = Settings(load_preset("balanced", {"upscale.nets": "[]"}), Size(exact=(90, 120))).plan(read_image(photo).spec)
+    expected = restored_pixels(read_image(photo).pixels, plan)
+    for name in ("large.png", "large.tif"):
+        code, out, _ = called("restore", photo, tmp_path / name, "--size", "120x90", *CHEAP)
+        assert (code, "1 done" in out) == (0, True)
+        assert np.array_equal(read_picture(tmp_path / name), expected)
+
+
+def test_restore_streams_many_tiles_into_tiff(tmp_path, called):
+    """A TIFF of several tiles of its file, the last ones cut off, has the pixels of the plain loop."""
+    source = write_picture(tmp_path / "a.tif", picture(290, 300, 3, "uint16"))
+    assert called("restore", source, tmp_path / "b.tif", "--scale", "2", *CHEAP)[0] == cli.OK
+    plan = Settings(load_preset("balanced", {"upscale.nets": "[]"}), Size(scale=2)).plan(read_image(source).spec)
+    assert np.array_equal(read_picture(tmp_path / "b.tif"), restored_pixels(read_image(source).pixels, plan))
+
+
+def test_restore_prints_the_contract(tmp_path, photo, called):
+    """With --json stdout is one value with the keys that were promised."""
+    code, out, _ = called("restore", photo, tmp_path / "b.png", "--json", *CHEAP)
+    said = json.loads(out)
+    assert code == cli.OK
+    promised = {"done", "unchanged", "failed", "quarantined", "flagged", "output_px", "seconds", "report"}
+    assert promised <= said.keys()
+    assert (said["done"], said["output_px"], said["report"]) == (1, 2000, None)
+
+
+def test_restore_of_a_broken_file_fails_in_one_line(tmp_path, photo, called):
+    """A damaged image: exit code 1, its name and reason on stderr, and no result."""
+    photo.write_bytes(photo.read_bytes()[:-300])
+    code, out, err = called("restore", photo, tmp_path / "b.png", "--json")
+    assert code == cli.FAILED
+    assert json.loads(out)["failed"][0]["stage"] == "read"
+    assert err.startswith(f"{photo}: ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["b.webp"], "names no format"),
+        (["photo.png"], "never overwritten"),
+        (["no/b.png"], "does not exist"),
+        (["b.png", "--scale", "x"], "is no number"),
+        (["b.png", "--size", "10"], "is no size"),
+        (["b.png", "--scale", "2", "--long-side", "9"], "give one of them"),
+        (["b.png", "--scale", "40"], "up to 16 times"),
+        (["b.png", "--set", "sharpen"], "key=value"),
+        (["b.png", "--set", "sharpen.amont=1"], "did you mean 'amount'"),
+        (["b.png", "--preset", "none"], "no preset 'none'"),
+        (["b.png", "--net", "none"], "no network 'none'"),
+        (["b.tif", "--set", "output.format=png"], "drop one"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_use_is_one_line_and_code_2(tmp_path, photo, called, monkeypatch, words, said):
+    """What cannot be done as asked is refused before anything is written, with the way out, and no traceback."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = called("restore", photo, *words)
+    assert (code, out) == (cli.WRONG, "")
+    assert said in err
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photo.png"]
+
+
+def test_plan_prints_the_contract_and_writes_nothing(tmp_path, called):
+    """`plan` tells tiles, halo and memory, draws the graph if asked, and restores nothing."""
+    source = write_picture(tmp_path / "a.png", picture(300, 200))
+    words = ["plan", source, "--scale", "2", "--tile", "256", *CHEAP]
+    code, out, _ = called(*words, "--json", "--graph", tmp_path / "plan.dot")
+    said = json.loads(out)
+    promised = {"output", "tiles", "tile", "halo", "exact", "projected_mem", "seconds_estimate", "bytes_estimate"}
+    assert (code, promised <= said.keys()) == (0, True)
+    assert (said["output"], said["tiles"], said["tile"], said["exact"]) == ([600, 400], 6, 256, True)
+    assert (tmp_path / "plan.dot").read_text().count("-> stitch") == 6
+    assert "6 of 256 px" in called(*words)[1]
+
+
+def test_plan_over_its_memory_is_refused(photo, called):
+    """A plan that does not fit its memory is refused with code 2."""
+    code, _, err = called("plan", photo, "--set", "plan.allowed_mem=1000")
+    assert (code, "allow at least" in err) == (cli.WRONG, True)
+
+
+def test_models_and_doctor_say_what_is_there(called):
+    """The networks are listed, and the doctor finds nothing wrong."""
+    code, out, _ = called("models", "list", "--json")
+    assert (code, [card["id"] for card in json.loads(out)]) == (0, ["fast-x2", "fast-x4"])
+    code, out, _ = called("doctor", "--json")
+    assert code == cli.OK
+    assert all(finding["good"] for finding in json.loads(out))
+
+
+def test_unexpected_error_is_one_line(photo, called, monkeypatch):
+    """Even a bug is one line for the user, who is told how to see more."""
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("bug\nsecond line")
+
+    monkeypatch.setattr(cli, "restore_file", broken)
+    code, out, err = called("restore", photo, "b.png")
+    assert (code, out) == (cli.WRONG, "")
+    assert err == "refine: unexpected ZeroDivisionError: bug; run it with -vv to see where\n"
+
+
+def test_catalog_runs_from_a_shell(tmp_path):
+    """The real thing, in its own process with its own cluster: codes 1 and 0, JSON alone on stdout, names of bytes."""
+    source = small_tree(tmp_path / "source", 2)
+    odd = source / os.fsdecode(b"caf\xe9\n.png")
+    odd.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    words = ["catalog", source, tmp_path / "target", "--scale", "2", "--workers", "1", "--json", *CHEAP]
+    first = run(*words)
+    assert first.returncode == cli.FAILED, first.stderr
+    assert json.loads(first.stdout)["done"] == 2
+    assert [line for line in first.stderr.splitlines() if line.startswith(r"caf\udce9\n.png: ")]
+    assert "Traceback" not in first.stderr
+    odd.unlink()
+    second = run(*words)
+    assert second.returncode == cli.OK, second.stderr
+    assert (json.loads(second.stdout)["unchanged"], second.stderr) == (2, "")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import QUICK
+
+from refine.chain import Chain
+from refine.denoise import GuidedDenoise
+from refine.errors import CardError, ChainError, PlanError
+from refine.preset import DenoiseSettings, PlanSettings, Preset, UpscaleSettings, load_preset
+from refine.resample import Resample
+from refine.settings import LAST_STRETCH, MAX_SCALE, Settings, Size, chain_for, networks
+from refine.sharpen import UnsharpMask
+from refine.spec import ImageSpec
+from refine.upscale import Upscale
+
+SPEC = ImageSpec(100, 200, 3, "uint8")
+
+
+@QUICK
+@given(height=st.integers(1, 20000), width=st.integers(1, 20000), scale=st.fractions("1/50", 16))
+def test_scaled_size_is_nearest(height, width, scale):
+    """Each side is the exact product, rounded, and at least 1 px."""
+    for side, made in zip((height, width), Size(scale).of(ImageSpec(height, width, 3, "uint8")), strict=True):
+        assert made == 1 or abs(made - side * scale) <= Fraction(1, 2)
+
+
+@QUICK
+@given(height=st.integers(1, 20000), width=st.integers(1, 20000), side=st.integers(1, 20000))
+def test_long_side_is_exact(height, width, side):
+    """The longer side is as wished to the pixel; the other follows."""
+    made = Size(long_side=side).of(ImageSpec(height, width, 3, "uint8"))
+    assert max(made) == side
+    assert (made[0] >= made[1]) == (height >= width) or made[0] == made[1]
+
+
+@QUICK
+@given(enlargement=st.fractions("1/10", 16))
+def test_networks_enlarge_enough(enlargement):
+    """The networks reach the enlargement but for the last stretch, and not 4 times it; below 1 there is none."""
+    nets = networks(enlargement)
+    scale = Chain(tuple(Upscale(net) for net in nets)).scale
+    assert scale * LAST_STRETCH >= enlargement or enlargement <= 1
+    assert (nets == ()) == (enlargement <= 1)
+    assert scale <= 4 * max(enlargement, 1)
+
+
+def test_no_wish_keeps_the_size():
+    """Without a size the picture keeps its own, and no network runs."""
+    plan = Settings().plan(SPEC)
+    assert plan.output == (100, 200)
+    assert plan.chain.scale == 1
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        pytest.param({"scale": Fraction(0)}, id="zero"),
+        pytest.param({"scale": Fraction(-1)}, id="negative"),
+        pytest.param({"long_side": 0}, id="no-side"),
+        pytest.param({"exact": (5, 0)}, id="no-width"),
+        pytest.param({"scale": Fraction(2), "long_side": 9}, id="two-wishes"),
+    ],
+)
+def test_size_refuses(wish):
+    """Sizes that are not positive, and two wishes at once, are refused."""
+    with pytest.raises(PlanError):
+        Size(**wish)
+
+
+def test_enlargement_has_a_limit():
+    """Beyond MAX_SCALE a plan is refused with both sizes; at it, it is made."""
+    assert Settings(size=Size(Fraction(MAX_SCALE))).plan(SPEC).output == (1600, 3200)
+    with pytest.raises(PlanError, match=r"up to 16 times, asked for 17\.0 times .*start from a larger source"):
+        Settings(size=Size(Fraction(17))).plan(SPEC)
+
+
+def test_chain_follows_the_preset():
+    """Networks by the enlargement, then resampling, denoising with a radius that grows, sharpening."""
+    preset = Preset(denoise=DenoiseSettings(2.0, 3.0))
+    chain = chain_for(preset, SPEC, (250, 500))
+    assert [type(step) for step in chain.active] == [Upscale, Resample, GuidedDenoise, UnsharpMask]
+    assert chain.active[0] == Upscale("fast-x2")
+    assert chain.active[2].radius == 5
+
+
+def test_chain_in_a_meant_order():
+    """`as-written` with other steps does them in that order; without it, they are refused."""
+    steps = ("sharpen", "upscale", "resample")
+    chain = chain_for(Preset(order="as-written", steps=steps), SPEC, (200, 400))
+    assert [type(step) for step in chain.active] == [UnsharpMask, Upscale, Resample]
+    with pytest.raises(ChainError, match="as-written"):
+        chain_for(Preset(steps=steps), SPEC, (200, 400))
+
+
+def test_unknown_steps_and_networks_are_named():
+    """A step or a network that does not exist is refused with those that do."""
+    with pytest.raises(ChainError, match="unknown step 'blur'; steps are upscale, resample, denoise, sharpen"):
+        chain_for(Preset(steps=("blur",)), SPEC, (100, 200))
+    with pytest.raises(CardError, match="no network 'huge'"):
+        Settings(Preset(upscale=UpscaleSettings(("huge",)))).plan(SPEC)
+
+
+def test_memory_of_the_preset_is_kept():
+    """What a preset allows is what a plan may take."""
+    with pytest.raises(PlanError, match="MB allowed"):
+        Settings(Preset(plan=PlanSettings(allowed_mem=1_000_000))).plan(SPEC)
+
+
+@pytest.mark.parametrize("side", [1, 100, 8000, 65_000])
+@pytest.mark.parametrize("scale", ["0.3", "1", "2.5", "4"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_shipped_presets_fit_their_own_memory(side, scale, channels):
+    """Whatever the size, the balanced preset's tile fits the memory it allows itself."""
+    plan = Settings(load_preset("balanced"), Size(Fraction(scale))).plan(ImageSpec(side, side, channels, "uint16"))
+    assert plan.projected_mem <= load_preset("balanced").plan.allowed_mem
