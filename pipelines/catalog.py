@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,12 +15,12 @@ from distributed import Client
 
 from pipelines import manifest, progress, tasks, tree
 from pipelines.cluster import Cluster, connected
-from pipelines.errors import RunError
+from pipelines.errors import JobError, RunError
 from pipelines.estimate import check_ingest, check_stitch, cost_s, whole_mem
 from pipelines.identity import result_key
 from pipelines.large import LargeImage, LargeImages, sweep_work
 from pipelines.manifest import Manifest, Record, State
-from pipelines.output import output_format, output_spec
+from pipelines.output import output_format
 from pipelines.progress import Progress
 from pipelines.run import Outcome, streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
@@ -73,7 +73,8 @@ def catalog(
         swept = tree.sweep(target), sweep_work(work, key, source)
         logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
         feed = _Feed(
-            source, target, common, key, ledger, decoder, shown, found.images, summary, LargeImages(work, ledger)
+            *(source, target, common, key, ledger, decoder, shown, found.images, summary),
+            *(LargeImages(work, ledger), tree.Names(source)),
         )
         _work_through(feed, cluster or Cluster())
         if not any(work.glob("*")):
@@ -124,6 +125,7 @@ class _Feed:
     total: int
     summary: Summary
     large: LargeImages
+    names: tree.Names
     seen: int = 0
     lost: int = 0
     behaviour: str = ""
@@ -151,9 +153,10 @@ class _Feed:
         """Small images, up to a few seconds of work; large ones met on the way are put aside."""
         batch: list[Item] = []
         seconds = 0.0
-        for item in walk:
-            cost = self._small_cost_s(item)
-            if cost is not None:
+        for seen in walk:
+            sized = self._sized(seen)
+            if sized is not None:
+                item, cost = sized
                 batch.append(item)
                 self.estimated[item.path] = cost
                 seconds += cost * self.pace[0] / self.pace[1]
@@ -164,19 +167,23 @@ class _Feed:
                 break
         return tuple(batch)
 
-    def _small_cost_s(self, item: Restore) -> float | None:
-        """Seconds that an image will take in a batch; None where it is large, or has failed here already."""
+    def _sized(self, item: Restore) -> tuple[Restore, float] | None:
+        """An image with the name of its result, and the seconds it will take in a batch.
+
+        None where it is large, or has failed here already.
+        """
         stage = "read"
         try:
             spec = self.decoder.spec(item.source)
             stage = "plan"
             plan = self.common.settings.plan(spec)
             preset = self.common.settings.preset
-            file_format = output_format(self.common.settings, spec)
-            check_fits(output_spec(plan), file_format)
+            file_format = output_format(plan, self.common.settings)
+            check_fits(plan.result, file_format)
+            item = self._named(item, file_format, kept=file_format == spec.format)
             cost = cost_s(plan)
             if plan.tile_count == 1 or (cost <= BATCH_S and whole_mem(plan) <= preset.plan.allowed_mem):
-                return cost
+                return item, cost
             check_ingest(plan, preset.plan.allowed_mem)
             check_stitch(plan, file_format, preset.plan.allowed_mem)
         except RefineError as error:
@@ -186,31 +193,50 @@ class _Feed:
         self.large.add(item, plan, self.key)
         return None
 
+    def _named(self, item: Restore, file_format: str, *, kept: bool) -> Restore:
+        """The image with the name of its result. Raises JobError where that is another image's already."""
+        if self.common.settings.preset.output.format != "source" or kept:
+            return item
+        name = tree.output_name(item.path, file_format)
+        owner = self.names.owner(item.path, name)
+        if owner != item.path:
+            raise JobError(f"its result would be {name}, as is that of {owner}; rename one of them")
+        return replace(item, target=self.target / name)
+
     def _changed(self) -> Iterator[Restore]:
         for file in tree.source_files(self.source):
             self.seen += 1
-            output = self.target / tree.output_name(file.path, self.common.settings.preset.output.format)
+            name = tree.output_name(file.path, self.common.settings.preset.output.format)
             record = self.ledger.record(file.path)
             known = record is not None and (record.size, record.mtime_ns, record.key) == (
                 file.size,
                 file.mtime_ns,
                 self.key,
             )
-            if known and record is not None and self._stands(record, output):
+            if known and record is not None and self._stands(record):
                 continue
-            yield Restore(file.path, self.source / file.path, output, file.size, file.mtime_ns)
+            yield Restore(file.path, self.source / file.path, self.target / name, file.size, file.mtime_ns)
 
-    def _stands(self, record: Record, output: Path) -> bool:
+    def _stands(self, record: Record) -> bool:
         """Whether a record of this very source and these settings still holds."""
         if record.state == "quarantined":
             # It has taken workers down: only another file or other settings give it another chance.
             self.summary.quarantined.append(Complaint(record.path, record.stage, record.reason))
-        elif record.state == "done" and _is_there(output, record.output_nbytes):
+        elif record.state == "done" and self._is_there(record):
             self.summary.unchanged += 1
         else:
             return False
         self.shown.passed()
         return True
+
+    def _is_there(self, record: Record) -> bool:
+        """Whether a result is where it was put, under a name that is still its own."""
+        try:
+            found = (self.target / record.output).stat().st_size
+        except OSError:
+            return False
+        named = self.common.settings.preset.output.format != "source"
+        return found == record.output_nbytes and (named or self.names.owner(record.path, record.output) == record.path)
 
     def settle(self, outcomes: tuple[Outcome[Item, Receipt | Failure], ...]) -> None:
         """Commit what was done. Raises RunError where nothing more can be written."""
@@ -262,6 +288,7 @@ class _Feed:
         self.summary.done += 1
         self.summary.output_px += receipt.output_px
         logger.info("%s: done in %.1f s", item.path, seconds)
+        self.summary.remark(item.path, receipt.notes)
         self.shown.worked(images=1, px=receipt.output_px if px_shown is None else px_shown, note=self.large.note)
         return Record(
             item.path,
@@ -276,6 +303,7 @@ class _Feed:
             output_sha256=receipt.output_sha256,
             seconds=round(seconds, 4),
             attempts=attempts,
+            notes=receipt.notes,
         )
 
     def _complain(
@@ -298,10 +326,3 @@ class _Feed:
         if commit:
             self.ledger.commit([record])
         return record
-
-
-def _is_there(path: Path, nbytes: int) -> bool:
-    try:
-        return path.stat().st_size == nbytes
-    except OSError:
-        return False

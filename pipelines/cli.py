@@ -96,7 +96,7 @@ def plan(source: Path, graph: Path | None, settings: Settings, talk: Talk) -> No
     with Decoder() as decoder:
         spec = decoder.spec(source)
     made = settings.plan(spec)
-    facts = _plan_facts(made, output_format(settings, spec))
+    facts = _plan_facts(made, output_format(made, settings))
     if graph is not None:
         graph.write_text(graphs.dot(made), encoding="utf-8")
     click.echo(json.dumps(facts) if talk.as_json else _plan_text(made, facts))
@@ -189,6 +189,7 @@ def _finish(summary: Summary, talk: Talk) -> None:
 def _plan_facts(made: Plan, file_format: str) -> dict[str, object]:
     return {
         "output": list(made.output),
+        "format": file_format,
         "tiles": made.tile_count,
         "tile": made.tile,
         "halo": made.halo,

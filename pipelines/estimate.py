@@ -16,8 +16,8 @@ _FILE_S = 0.08
 """CPU seconds per output megapixel of decoding, encoding and storing; measured with JPEG and PNG."""
 _IMAGE_S = 0.005
 """CPU seconds of any image, however small."""
-_FILE_SHARE = {"jpeg": 0.25, "png": 0.6, "tiff": 1.0}
-"""Bytes of a file by the bytes of its pixels, photographs at JPEG quality 95."""
+_FILE_SHARE = {"jpeg": 0.25, "png": 0.6, "tiff": 1.0, "webp": 0.15, "avif": 0.15, "jpegxl": 0.15}
+"""Bytes of a file by the bytes of its pixels, photographs at quality 95."""
 
 
 def cost_s(plan: Plan) -> float:
@@ -34,7 +34,7 @@ def cost_s(plan: Plan) -> float:
 
 def output_nbytes(plan: Plan) -> int:
     """Bytes of the result's pixels."""
-    return plan.output[0] * plan.output[1] * plan.source.channels * (2 if plan.dtype == "uint16" else 1)
+    return plan.result.nbytes
 
 
 def file_nbytes(plan: Plan, format: str) -> int:  # noqa: A002  the word of ImageSpec

@@ -11,7 +11,7 @@ from dask.delayed import Delayed, delayed
 
 from pipelines import store
 from refine.plan import Plan
-from refine.spec import Pixels
+from refine.spec import Metadata, Pixels
 from refine.tiles import Receipt, restore_tile
 from refine.window import Window
 
@@ -21,8 +21,8 @@ def graph(plan: Plan, source: Path, target: Path) -> Delayed:
 
     Computed, it gives the number of tiles. Tiles depend on nothing and share nothing, so any scheduler may run them.
     """
-    # Without what the plan has worked out for itself: each task would carry the compiled program.
-    bare = replace(plan)
+    # Without what the plan has worked out for itself: each task would carry the compiled program. Nor metadata.
+    bare = replace(plan, source=replace(plan.source, metadata=Metadata()))
     tiles = [
         delayed(_tile)(bare, source, target, window, dask_key_name=f"tile-{window.y0}-{window.x0}")
         for window in plan.tiles()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 from pipelines import store
 from pipelines.errors import StoreError
+from refine.decode_child import packed, unpacked
 from refine.decoder import Decoder
 from refine.imagefile import publish
 from refine.plan import RESERVED_MEM
@@ -57,23 +60,43 @@ def ingest(source: Path, spec: ImageSpec, work: Path, decoder: Decoder, origin: 
         y += len(rows)
     if y != spec.height:
         raise StoreError(f"{source.name}: gave {y} of {spec.height} rows; run again")
-    fields = {name: getattr(origin, name) for name in Origin.__slots__}
-    publish(work / _MARKER, json.dumps(fields).encode("ascii"))
+    marker = {"origin": asdict(origin), "spec": packed(spec)}
+    publish(work / _MARKER, json.dumps(marker).encode("ascii"))
 
 
 def origin(work: Path) -> Origin | None:
     """What the working array of a work folder was made of; None where it is not complete."""
     try:
-        return Origin(**json.loads((work / _MARKER).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return Origin(**_marker(work)["origin"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+@lru_cache(maxsize=8)
+def source_spec(work: Path) -> ImageSpec:
+    """The spec of the source of a work folder: profile and metadata are read once a process, not sent to each task.
+
+    Raises StoreError where the folder's array is not complete.
+    """
+    try:
+        return unpacked(_marker(work)["spec"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _incomplete(work) from error
 
 
 def ingested(work: Path) -> store.PixelArray:
     """The working array of a work folder. Raises StoreError where it is not complete."""
     if origin(work) is None:
-        raise StoreError(f"{work.name}: the source's working array is not complete; run again")
+        raise _incomplete(work)
     return store.opened(work / _ARRAY)
+
+
+def _marker(work: Path) -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads((work / _MARKER).read_bytes()))
+
+
+def _incomplete(work: Path) -> StoreError:
+    return StoreError(f"{work.name}: the source's working array is not complete; run again")
 
 
 def file_sha256(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from pipelines import ingest, store
 from pipelines.manifest import Forgotten, Manifest, ShardRecord
 from pipelines.tasks import Failure, Ingest, Item, Receipt, Restore, Shard, Stitch, target_path
 from refine.plan import Plan
-from refine.spec import ImageSpec
 from refine.window import Window
 
 logger = logging.getLogger(__name__)
@@ -30,8 +29,6 @@ class LargeImage:
 
     item: Restore
     """The image."""
-    spec: ImageSpec
-    """Of the source."""
     plan: Plan
     """Its tiles."""
     key: str
@@ -48,13 +45,12 @@ class LargeImage:
     @property
     def tiles(self) -> list[Item]:
         """The tasks of the tiles that are missing."""
-        bare = replace(self.spec, icc=None)
-        return [Shard(self.item, bare, self.work, tile) for tile in self.missing.values()]
+        return [Shard(self.item, self.work, tile) for tile in self.missing.values()]
 
     def stitch(self, manifest: Manifest) -> Stitch:
         """The task that makes the file."""
         shards = tuple((s.y, s.x, s.nbytes) for s in manifest.shards(self.work.name))
-        return Stitch(self.item, self.spec, self.work, shards)
+        return Stitch(self.item, self.work, shards)
 
     @property
     def note(self) -> str:
@@ -74,7 +70,7 @@ class LargeImages:
 
     def add(self, item: Restore, plan: Plan, key: str) -> None:
         """Take an image in; it is begun when there is room."""
-        self._waiting.append(LargeImage(item, plan.source, plan, key, self._folder / work_name(item, key)))
+        self._waiting.append(LargeImage(item, plan, key, self._folder / work_name(item, key)))
 
     def __bool__(self) -> bool:
         """Whether any image is not settled yet."""
@@ -142,7 +138,7 @@ class LargeImages:
         if ingest.origin(image.work) is None or not _fits(image):
             if self._manifest.shards(image.work.name):
                 self._manifest.commit([Forgotten(image.work.name)])
-            self._ready.append(Ingest(image.item, image.spec, image.work, image.key))
+            self._ready.append(Ingest(image.item, image.work, image.key))
             return
         for shard in self._manifest.shards(image.work.name):
             tile = image.missing.get((shard.y, shard.x))

@@ -58,6 +58,12 @@ class Record:
     """Work it took."""
     attempts: int = 1
     """How often it was tried in the run that gave this record."""
+    notes: tuple[str, ...] = ()
+    """What was changed or left out on the way, short sentences."""
+
+    def __post_init__(self) -> None:
+        # JSON gives a list back.
+        object.__setattr__(self, "notes", tuple(self.notes))
 
 
 @dataclass(frozen=True, slots=True)

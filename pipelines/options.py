@@ -61,6 +61,7 @@ _WISHES = (
     click.option("--net", multiple=True, help="Network that enlarges; give it again for one after it."),
     click.option("--denoise", type=click.FloatRange(0), help="Noise to take out: sigma, 8-bit levels."),
     click.option("--sharpen", type=click.FloatRange(0), help="Amount of sharpening; 1 doubles the detail."),
+    click.option("--strip", is_flag=True, help="Leave EXIF, XMP and IPTC out of the result."),
     click.option("--tile", type=click.IntRange(16), help="Side of a tile of a large image, px of the output."),
     click.option("--preset", default="balanced", show_default=True, help="A name in configs/, or a TOML file."),
     click.option("--set", "put", multiple=True, metavar="KEY=VALUE", help="Any setting: --set sharpen.sigma=0.8"),
@@ -95,6 +96,7 @@ def wished(command: Command) -> Command:
         net: tuple[str, ...],
         denoise: float | None,
         sharpen: float | None,
+        strip: bool,
         tile: int | None,
         **others: object,
     ) -> None:
@@ -105,6 +107,8 @@ def wished(command: Command) -> Command:
             chosen |= {"denoise.luma": str(denoise), "denoise.chroma": str(denoise)}
         if sharpen is not None:
             chosen["sharpen.amount"] = str(sharpen)
+        if strip:
+            chosen["output.metadata"] = "strip"
         if tile is not None:
             chosen["plan.tile"] = str(tile)
         command(settings=Settings(load_preset(preset, chosen), Size(scale, long_side, size)), **others)

@@ -12,20 +12,22 @@ import numpy as np
 
 from pipelines.errors import JobError
 from pipelines.estimate import check_stitch
-from pipelines.output import TIFF_TILE, output_spec
+from pipelines.output import TIFF_TILE, Output, encoded, output
 from pipelines.progress import Progress, shown
 from pipelines.summary import Complaint, Summary
 from refine.api import cores
 from refine.decoder import Decoder
 from refine.errors import ImageReadError, ImageWriteError, NonFiniteError
-from refine.imagefile import check_fits, encode_image, publish, suffix_format, write_tiff
+from refine.imagefile import Format, publish, suffix_format, write_tiff
 from refine.limits import Limits
 from refine.plan import Plan
-from refine.session import Engine
+from refine.session import Engine, execution_class
 from refine.settings import Settings
 from refine.spec import Image, ImageSpec, Pixels
 from refine.tiles import restore_tile, restored_window
 from refine.window import grid
+
+_SUFFIXES = ".jpg, .png, .tif, .webp, .avif or .jxl"
 
 
 def restore_file(
@@ -44,25 +46,28 @@ def restore_file(
         with Decoder(limits) as decoder:
             spec = decoder.spec(source)
             plan = _plan(settings, spec, file_format)
+            engine = Engine(threads=cores())
+            made = output(plan, settings, execution_class(engine, plan.block), file_format)
             image = decoder.read(source)
         stage = "restore"
         with shown(plan.tile_count, unit="tile", quiet=quiet) as progress:
-            _write(image, plan, target, file_format, settings, progress)
+            _write(image, plan, target, made, settings, engine, progress)
     except (ImageReadError, ImageWriteError, NonFiniteError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"{source.name}: ")
         summary.failed.append(Complaint(str(source), "write" if isinstance(error, ImageWriteError) else stage, reason))
     else:
         summary.done, summary.output_px = 1, plan.output[0] * plan.output[1]
+        summary.remark(str(source), made.notes)
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def _format(source: Path, target: Path, settings: Settings) -> str:
+def _format(source: Path, target: Path, settings: Settings) -> Format:
     """The format that the target's name and the settings ask for."""
     file_format = suffix_format(target)
     wished = settings.preset.output.format
     if file_format is None:
-        raise JobError(f"{target.name}: its ending names no format that is written; use .jpg, .png or .tif")
+        raise JobError(f"{target.name}: its ending names no format that is written; use {_SUFFIXES}")
     if wished not in ("source", file_format):
         raise JobError(
             f"{target.name} is {file_format.upper()} by its name, but output.format says {wished!r}; drop one"
@@ -74,28 +79,27 @@ def _format(source: Path, target: Path, settings: Settings) -> str:
     return file_format
 
 
-def _plan(settings: Settings, spec: ImageSpec, file_format: str) -> Plan:
+def _plan(settings: Settings, spec: ImageSpec, file_format: Format) -> Plan:
     plan = settings.plan(spec)
     if file_format == "tiff" and plan.tile != TIFF_TILE:
         # Tiles are streamed into the file as they come.
         preset = replace(settings.preset, plan=replace(settings.preset.plan, tile=TIFF_TILE))
         plan = replace(settings, preset=preset).plan(spec)
-    check_fits(output_spec(plan), file_format)
     check_stitch(plan, file_format, max(settings.preset.plan.allowed_mem, _machine_mem() // 2))
     return plan
 
 
-def _write(image: Image, plan: Plan, target: Path, file_format: str, settings: Settings, progress: Progress) -> None:
-    engine = Engine(threads=cores())
-    if file_format == "tiff":
-        write_tiff(target, output_spec(plan), _windows(image.pixels, plan, engine, progress), TIFF_TILE)
+def _write(
+    image: Image, plan: Plan, target: Path, made: Output, settings: Settings, engine: Engine, progress: Progress
+) -> None:
+    if made.format == "tiff":
+        write_tiff(target, made.spec, _windows(image.pixels, plan, engine, progress), TIFF_TILE)
         return
-    pixels = np.empty(output_spec(plan).shape, plan.dtype)
+    pixels = np.empty(made.spec.shape, made.spec.dtype)
     for tile in plan.tiles():
         restore_tile(image.pixels, pixels, plan, tile, engine)
         progress.worked(images=1, px=tile.area)
-    quality = settings.preset.output.quality
-    publish(target, encode_image(Image(pixels, output_spec(plan)), file_format, quality=quality))
+    publish(target, encoded(pixels, made, settings))
 
 
 def _windows(source: Pixels, plan: Plan, engine: Engine, progress: Progress) -> Iterator[Pixels]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,16 @@ class Complaint:
     """Where it failed."""
     reason: str
     """One line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is to be told of one image that has its result."""
+
+    path: str
+    """Below SOURCE."""
+    notes: tuple[str, ...]
+    """What was changed or left out on the way, short sentences."""
 
 
 @dataclass(slots=True)
@@ -32,6 +45,8 @@ class Summary:
     """Images that took their worker down, each time they were tried."""
     flagged: list[dict[str, str]] = field(default_factory=list)
     """Images that were restored, but deserve a look."""
+    notes: list[Remark] = field(default_factory=list)
+    """What was changed or left out, of images that were restored in this run."""
     skipped: int = 0
     """Files that are no images."""
     output_px: int = 0
@@ -40,6 +55,13 @@ class Summary:
     """Wall time of this run."""
     report: str | None = None
     """Path of the report."""
+
+    def remark(self, path: str, notes: tuple[str, ...]) -> None:
+        """Take down what is to be told of an image: for the report, and a line each in the log."""
+        if notes:
+            self.notes.append(Remark(path, notes))
+        for note in notes:
+            logger.info("%s: %s", path, note)
 
     @property
     def complete(self) -> bool:

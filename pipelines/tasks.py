@@ -18,16 +18,16 @@ import numpy as np
 from pipelines import ingest, store
 from pipelines.errors import StoreError
 from pipelines.ingest import Origin
-from pipelines.output import TIFF_TILE, output_format, output_spec
+from pipelines.output import TIFF_TILE, Output, encoded, output
 from refine._version import __version__
 from refine.decoder import Decoder
 from refine.errors import RefineError
-from refine.imagefile import check_fits, encode_image, publish, write_tiff
+from refine.imagefile import publish, write_tiff
 from refine.limits import Limits
 from refine.plan import Plan
 from refine.session import Engine, execution_class
 from refine.settings import Settings
-from refine.spec import Image, ImageSpec, Pixels
+from refine.spec import Pixels
 from refine.tiles import restore_tile, restored_pixels
 from refine.window import Window, grid
 
@@ -75,8 +75,6 @@ class Ingest:
 
     image: Restore
     """The image."""
-    spec: ImageSpec
-    """Of the source."""
     work: Path
     """The work folder."""
     key: str
@@ -89,8 +87,6 @@ class Shard:
 
     image: Restore
     """The image."""
-    spec: ImageSpec
-    """Of the source, without its profile: shards are many."""
     work: Path
     """The work folder."""
     tile: Window
@@ -103,8 +99,6 @@ class Stitch:
 
     image: Restore
     """The image."""
-    spec: ImageSpec
-    """Of the source."""
     work: Path
     """The work folder."""
     shards: tuple[tuple[int, int, int], ...]
@@ -132,6 +126,8 @@ class Receipt:
     """Wall time of the work."""
     tries: int = 1
     """How often the disk was asked."""
+    notes: tuple[str, ...] = ()
+    """What was changed or left out on the way from the source's file to the result's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,35 +209,35 @@ def _restored(item: Restore, common: Common, stage: _Stage) -> Receipt:
     image = _decoder(common.limits).read(item.source)
     stage.name = "plan"
     plan = common.settings.plan(image.spec)
-    spec = output_spec(plan)
-    file_format = output_format(common.settings, image.spec)
-    check_fits(spec, file_format)
+    made = _output(plan, common)
     stage.name = "restore"
     pixels = restored_pixels(image.pixels, plan, common.engine)
     stage.name = "write"
-    data = encode_image(Image(pixels, spec), file_format, quality=common.settings.preset.output.quality)
+    data = encoded(pixels, made, common.settings)
     _check_unchanged(item)
     item.target.parent.mkdir(parents=True, exist_ok=True)
     publish(item.target, data)
     digest = sha256(data).hexdigest()
-    return _receipt(plan, common, source_sha256, spec.height * spec.width, len(data), digest)
+    receipt = _receipt(plan, common, source_sha256, made.spec.height * made.spec.width, len(data), digest)
+    return replace(receipt, notes=made.notes)
 
 
 def _ingested(item: Ingest, common: Common) -> Receipt:
     image = item.image
     source_sha256 = _unchanged_sha256(image)
     came_from = Origin(image.path, image.size, image.mtime_ns, item.key, source_sha256)
-    ingest.ingest(image.source, item.spec, item.work, _decoder(common.limits), came_from)
+    decoder = _decoder(common.limits)
+    spec = decoder.spec(image.source)
+    ingest.ingest(image.source, spec, item.work, decoder, came_from)
     _check_unchanged(image)
-    plan = common.settings.plan(item.spec)
-    shape = (*plan.output, item.spec.channels)
-    target = store.create(target_path(item.work), shape, plan.dtype, plan.tile, store.TARGET_CHUNK)
+    plan = common.settings.plan(spec)
+    target = store.create(target_path(item.work), plan.result.shape, plan.result.dtype, plan.tile, store.TARGET_CHUNK)
     store.check_one_writer(target, plan.tile)
     return Receipt(source_sha256)
 
 
 def _shard(item: Shard, common: Common) -> Receipt:
-    plan = common.settings.plan(item.spec)
+    plan = common.settings.plan(ingest.source_spec(item.work))
     source, target = ingest.ingested(item.work), store.opened(target_path(item.work), "r+")
     store.check_one_writer(target, plan.tile)
     shard = store.shard_path(target_path(item.work), item.tile, plan.tile)
@@ -260,25 +256,28 @@ def _shard(item: Shard, common: Common) -> Receipt:
 
 
 def _stitched(item: Stitch, common: Common) -> Receipt:
-    plan = common.settings.plan(item.spec)
-    spec = output_spec(plan)
+    plan = common.settings.plan(ingest.source_spec(item.work))
+    made = _output(plan, common)
     came_from = ingest.origin(item.work)
     array = store.opened(target_path(item.work))
     _check_complete(item, plan)
-    file_format = output_format(common.settings, item.spec)
     target = item.image.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    if file_format == "tiff":
-        write_tiff(target, spec, _blocks(array, plan, TIFF_TILE), TIFF_TILE)
+    if made.format == "tiff":
+        write_tiff(target, made.spec, _blocks(array, plan, TIFF_TILE), TIFF_TILE)
     else:
-        pixels = np.empty(spec.shape, spec.dtype)
+        pixels = np.empty(made.spec.shape, made.spec.dtype)
         for tile, block in zip(plan.tiles(), _blocks(array, plan, plan.tile), strict=True):
             pixels[tile.slices] = block
-        quality = common.settings.preset.output.quality
-        publish(target, encode_image(Image(pixels, spec), file_format, quality=quality))
+        publish(target, encoded(pixels, made, common.settings))
     digest = ingest.file_sha256(target)
     source_sha256 = came_from.sha256 if came_from else ""
-    return _receipt(plan, common, source_sha256, spec.height * spec.width, target.stat().st_size, digest)
+    px = made.spec.height * made.spec.width
+    return replace(_receipt(plan, common, source_sha256, px, target.stat().st_size, digest), notes=made.notes)
+
+
+def _output(plan: Plan, common: Common) -> Output:
+    return output(plan, common.settings, execution_class(common.engine, plan.block))
 
 
 def _check_complete(item: Stitch, plan: Plan) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipelines.errors import JobError
@@ -16,12 +16,16 @@ from refine.signature import HEAD_NBYTES, image_format
 
 OWN_FOLDER = ".refine"
 """In TARGET: the ledger, and the working arrays of large images."""
-_OTHER_IMAGES = (
-    *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl"),
-    *(".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".tga", ".webp"),
+_OTHER_IMAGES = frozenset(
+    (
+        *(".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
+        *(".heic", ".heif", ".jxr", ".pbm", ".pgm", ".pnm", ".ppm", ".psb", ".psd", ".tga"),
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2"),
+    )
 )
-"""Suffixes of images that are not read yet: listed as failed, for they are part of the catalog."""
-_SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
+"""Suffixes of images beside those of formats that are written. The first line is read; the others are listed as
+failed, for they are part of the catalog."""
+_SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif", "jpegxl": ".jxl"}
 _LISTED = 20
 """Clashing names that are told; more would fill the screen."""
 _STAGED = re.compile(r"\..*\.[0-9a-f]{12}\.part", re.DOTALL)
@@ -106,6 +110,29 @@ def output_name(path: str, format: str) -> str:  # noqa: A002  the word of Image
     if format == "source" or suffix_format(Path(path)) == format:
         return path
     return str(pure.with_suffix(_SUFFIX[format]))
+
+
+@dataclass(slots=True)
+class Names:
+    """Which image has which result's name, where a result cannot have its source's. Asked folder by folder."""
+
+    source: Path
+    """The tree."""
+    folder: str = ""
+    """The one that is at hand."""
+    taken: dict[str, str] = field(default_factory=dict)
+    """Result's name: image."""
+
+    def owner(self, path: str, name: str) -> str:
+        """The image whose result is called `name`: `path`, which has it from now on, or one that has it already."""
+        if name == path:
+            return path
+        folder = str(PurePosixPath(path).parent)
+        if folder != self.folder:
+            self.folder, self.taken = folder, {}
+        if (self.source / name).is_file():
+            return name
+        return self.taken.setdefault(name, path)
 
 
 def sweep(target: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -86,6 +86,10 @@ class Treatment:
     def converts(self) -> bool:
         """Whether pixels are changed on their way in or out."""
         return self.row not in ("grey", "rgb")
+
+    def untouched(self, dtype: Depth) -> Treatment:
+        """The treatment of an image of that depth to which nothing is done: what need not be converted is not."""
+        return replace(self, row="rgb", dtype=dtype) if self.row in ("linear", "lab") else self
 
     def depth(self, wished: Depth) -> Depth:
         """The depth the program must give so that a result of the wished depth can be made of it."""

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import gcd, lcm
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refine.card import load_card
 from refine.chain import Chain
+from refine.colour import Treatment, treatment
 from refine.errors import PlanError
 from refine.program import Layout, Program, compiled
-from refine.resample import Axis
+from refine.resample import Axis, Resample
 from refine.spec import Depth, ImageSpec
 from refine.upscale import Upscale
 from refine.window import Tile, Window, even_grid, grid
@@ -49,6 +51,44 @@ class Plan:
     """Largest side of a block's core, output px."""
 
     @cached_property
+    def colour(self) -> Treatment:
+        """How the source's encoding goes into the program and comes out; raises ImageReadError where it cannot."""
+        found = treatment(self.source)
+        idle = not any(not isinstance(step, Resample) for step in self.chain.active) and self.output == self.source_size
+        # Where nothing is to be done, nothing is converted either: the result is the source.
+        return found.untouched(self.source.dtype) if idle else found
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """Height, width of the source, px."""
+        return self.source.height, self.source.width
+
+    @cached_property
+    def seen(self) -> ImageSpec:
+        """What the program sees of the source."""
+        colour = self.colour
+        return replace(self.source, channels=colour.channels, dtype=colour.dtype, space="additive", icc=None)
+
+    @cached_property
+    def result(self) -> ImageSpec:
+        """What is written, metadata still as the source has them."""
+        height, width = self.output
+        space: Literal["additive", "lab"] = "lab" if self.source.space == "lab" else "additive"
+        notes = (*self.source.notes, self.colour.note) if self.colour.note else self.source.notes
+        return replace(
+            self.source,
+            height=height,
+            width=width,
+            channels=self.colour.channels,
+            dtype=self.dtype,
+            icc=self.colour.icc,
+            space=space,
+            orientation=1,
+            page=0,
+            notes=notes,
+        )
+
+    @cached_property
     def axes(self) -> tuple[Axis, Axis] | None:
         """The resampling of y and x to the exact size; None where the networks' factor gives it."""
         enlarged = self.source.height * self.chain.scale, self.source.width * self.chain.scale
@@ -56,8 +96,8 @@ class Plan:
             return None
         if self.chain.kernel is None:
             msg = (
-                f"the chain makes {enlarged[0]} x {enlarged[1]} px of this image, not {self.output[0]} x "
-                f"{self.output[1]}; add a resample step for sizes that are no whole multiple"
+                f"the chain makes {enlarged[1]} x {enlarged[0]} px of this image, not {self.output[1]} x "
+                f"{self.output[0]}; add a resample step for sizes that are no whole multiple"
             )
             raise PlanError(msg)
         return self._axes_from(*enlarged, kernel=self.chain.kernel)
@@ -66,8 +106,8 @@ class Plan:
     def alpha_axes(self) -> tuple[Axis, Axis] | None:
         """The resampling of alpha, from the source straight to the exact size; None where none is needed."""
         # Where colour is resampled back to the source's own size, alpha must follow it to the same positions.
-        same = (self.source.height, self.source.width) == self.output and self.axes is None
-        if same or not self.source.has_alpha:
+        same = self.source_size == self.output and self.axes is None
+        if same or not self.seen.has_alpha:
             return None
         return self._axes_from(self.source.height, self.source.width, kernel=self.chain.kernel or "lanczos3")
 
@@ -80,7 +120,8 @@ class Plan:
         taps, alpha = (
             None if axes is None else (axes[0].structure, axes[1].structure) for axes in (self.axes, self.alpha_axes)
         )
-        layout = Layout(self.source.channels, self.source.dtype, self.dtype, taps, alpha)
+        target = self.colour.depth(self.dtype)
+        layout = Layout(self.seen.channels, self.seen.dtype, target, taps, alpha)
         return compiled(self.chain, layout)
 
     @property
@@ -213,10 +254,10 @@ class Plan:
     def _tile_mem(self) -> int:
         side = min(self.tile, self.output[0]), min(self.tile, self.output[1])
         read = self.source_window(Window(0, 0, *side))
-        channels = self.source.channels
-        itemsizes = np.dtype(self.source.dtype).itemsize, np.dtype(self.dtype).itemsize
+        source = read.area * self.source.channels * np.dtype(self.source.dtype).itemsize
+        result = side[0] * side[1] * self.result.channels * np.dtype(self.dtype).itemsize
         # Twice the result: once as pixels, once as the encoded shard.
-        return channels * (read.area * itemsizes[0] + 2 * side[0] * side[1] * itemsizes[1])
+        return source + 2 * result
 
 
 @lru_cache(maxsize=1024)
@@ -242,10 +283,13 @@ def planned(
     (naming the largest tile that fits), and for sizes that no chain can give.
     """
     if min(output) < 1 or max(output) > MAX_SIDE:
-        msg = f"a result is 1 to {MAX_SIDE} px a side, asked for {output[0]} x {output[1]}; check the scale or size"
+        msg = f"a result is 1 to {MAX_SIDE} px a side, asked for {output[1]} x {output[0]}; check the scale or size"
         raise PlanError(msg)
     if block < 16 or tile < 16:
         msg = f"tile and block are at least 16 px a side, got tile {tile} and block {block}"
+        raise PlanError(msg)
+    if source.space == "lab" and dtype == "uint8":
+        msg = "L*a*b* is written in 16 bits, asked for uint8; leave output.dtype at 'source'"
         raise PlanError(msg)
     plan = Plan(chain, source, output, dtype or source.dtype, tile, min(block, tile))
     if allowed_mem is not None and plan.projected_mem > allowed_mem:

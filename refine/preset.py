@@ -49,7 +49,7 @@ class SharpenSettings:
 
     sigma: float = 1.0
     """px of the output."""
-    amount: float = 0.4
+    amount: float = 0.25
     """1 doubles the detail; 0 leaves the step out."""
     threshold: float = 0.008
     """Of full scale: finer detail is left alone."""
@@ -61,12 +61,16 @@ class SharpenSettings:
 class OutputSettings:
     """What is written."""
 
-    format: Literal["source", "jpeg", "png", "tiff"] = "source"
-    """`source`: as the source's."""
+    format: Literal["source", "jpeg", "png", "tiff", "webp", "avif", "jpegxl"] = "source"
+    """`source`: as the source's, or the nearest that is written and can hold the result."""
     dtype: Literal["source"] | Depth = "source"
     """Depth of a channel."""
     quality: int = 95
-    """Of JPEG, 1..100, always 4:4:4."""
+    """Of JPEG, WebP, AVIF and JPEG XL, 1..100; 4:4:4 but for WebP, which has no such thing."""
+    lossless: bool = False
+    """Whether WebP and JPEG XL keep every value; quality means nothing then."""
+    metadata: Literal["keep", "strip"] = "keep"
+    """`keep`: EXIF, XMP and IPTC as far as they hold for the result, and what was done, in XMP. `strip`: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,18 @@ def load_preset(name: str | Path = "balanced", settings: Mapping[str, str] | Non
         msg = f"{label}: not valid TOML: {error}"
         raise PresetError(msg) from error
     for key, value in (settings or {}).items():
+        _check_setting(key, value)
         _put(table, key, _parsed(key, value))
     preset = _typed(Preset, {"name": label.removesuffix(".toml"), **table}, label, "")
     assert isinstance(preset, Preset)
     return preset
+
+
+def _check_setting(key: str, value: str) -> None:
+    """Raise PresetError for a single setting that no preset could hold, before it is mixed with one from a file."""
+    alone: dict[str, Toml] = {}
+    _put(alone, key, _parsed(key, value))
+    _typed(Preset, alone, "--set" if key else "a setting", "")
 
 
 def preset_names() -> list[str]:
@@ -216,5 +228,6 @@ def _wanted(options: tuple[object, ...]) -> str:
 
 def _unknown(label: str, key: str, name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    nearest = ".".join([*key.split(".")[:-1], *near])
+    hint = f"did you mean {nearest!r}?" if near else f"known here: {', '.join(known)}"
     return f"{label}: unknown key {key!r}; {hint}"

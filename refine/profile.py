@@ -43,7 +43,7 @@ def _straight(curve: bytes) -> bool:
         if count == 0:
             return True
         if count == 1:
-            return abs(struct.unpack_from(">H", curve, 12)[0] / 256 - 1) < _NEARLY
+            return bool(abs(struct.unpack_from(">H", curve, 12)[0] / 256 - 1) < _NEARLY)
         points = struct.unpack_from(f">{count}H", curve, 12)
         return all(abs(point / 65535 - i / (count - 1)) < _NEARLY for i, point in enumerate(points))
     if kind == b"para":

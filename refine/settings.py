@@ -40,7 +40,8 @@ class Size:
             raise PlanError(msg)
         sides = [side for side in (self.long_side, *(self.exact or ())) if side is not None]
         if (self.scale is not None and self.scale <= 0) or any(side < 1 for side in sides):
-            msg = f"a size must be positive, got {self.scale or self.long_side or self.exact}"
+            got = self.scale if self.scale is not None else self.long_side
+            msg = f"a size must be positive, got {'x'.join(map(str, self.exact[::-1])) if self.exact else got}"
             raise PlanError(msg)
 
     def of(self, spec: ImageSpec) -> tuple[int, int]:
@@ -81,7 +82,7 @@ def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int]) -> Chain
     if enlargement > MAX_SCALE:
         msg = (
             f"an image can be enlarged up to {MAX_SCALE} times, asked for {float(enlargement):.1f} times "
-            f"({spec.height} x {spec.width} to {output[0]} x {output[1]} px); start from a larger source"
+            f"({spec.width} x {spec.height} to {output[1]} x {output[0]} px); start from a larger source"
         )
         raise PlanError(msg)
     nets = networks(enlargement) if preset.upscale.nets == "auto" else preset.upscale.nets

@@ -24,7 +24,7 @@ class Receipt:
 
 
 def restored_window(source: Pixels, plan: Plan, window: Window, engine: Engine | None = None) -> Pixels:
-    """The restored pixels of one output window, (y, x, c) of the plan's depth.
+    """The restored pixels of one output window, (y, x, c) as `plan.result` says.
 
     source is the whole image (y, x, c); only what the window needs is read from it, once, so it may be any array
     that takes slices. Raises NonFiniteError where the program yields NaN or infinity.
@@ -33,7 +33,7 @@ def restored_window(source: Pixels, plan: Plan, window: Window, engine: Engine |
     blocks = list(plan.blocks(window))
     around = _bounds([block.read for block in blocks])
     pixels = read_mirrored(source, around)
-    result = np.empty((window.height, window.width, plan.source.channels), plan.dtype)
+    result = np.empty((window.height, window.width, plan.result.channels), plan.dtype)
     for block in blocks:
         result[block.write.within(window).slices] = _restored_block(pixels, around, plan, block, engine)
     return result
@@ -51,14 +51,14 @@ def restore_tile(source: Pixels, target: Pixels, plan: Plan, tile: Window, engin
 
 def restored_pixels(source: Pixels, plan: Plan, engine: Engine | None = None) -> Pixels:
     """The whole restored image, tile after tile."""
-    target = np.empty((*plan.output, plan.source.channels), plan.dtype)
+    target = np.empty((*plan.output, plan.result.channels), plan.dtype)
     for tile in plan.tiles():
         restore_tile(source, target, plan, tile, engine)
     return target
 
 
 def _restored_block(pixels: Pixels, around: Window, plan: Plan, block: Tile, engine: Engine) -> Pixels:
-    view = np.ascontiguousarray(pixels[block.read.within(around).slices])
+    view = plan.colour.entered(np.ascontiguousarray(pixels[block.read.within(around).slices]))
     restored, nonfinite = run(plan.program, engine, view, plan.inputs(block))
     if nonfinite:
         msg = (
@@ -66,7 +66,7 @@ def _restored_block(pixels: Pixels, around: Window, plan: Plan, block: Tile, eng
             "nothing of this image was written: check the network and the strengths"
         )
         raise NonFiniteError(msg)
-    return restored
+    return plan.colour.left(restored, plan.dtype)
 
 
 def _bounds(windows: list[Window]) -> Window:

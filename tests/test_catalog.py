@@ -17,6 +17,7 @@ from pipelines.catalog import catalog
 from pipelines.errors import JobError, RunError
 from pipelines.large import LargeImages, work_name
 from pipelines.tasks import Common, Failure, Ingest, Receipt, Restore, Shard, Stitch, performed
+from pipelines.tree import Names
 from refine.errors import PlanError
 from refine.imagefile import read_image
 from refine.limits import Limits
@@ -187,6 +188,7 @@ def test_full_disk_stops_the_run(tmp_path):
     feed = catalogs._Feed(
         *(tmp_path, tmp_path, Common(settings_for(), Engine(), Limits()), "key"),
         *(_Ledger(), None, _Silent(), 1, catalogs.Summary(), LargeImages(tmp_path, None)),
+        Names(tmp_path),
     )
     failure = Failure("write", "No space left on device", stops_run=True)
     with pytest.raises(RunError, match="No space left"):
@@ -214,7 +216,7 @@ class _Large:
         self.spec = read_image(source).spec
         self.plan = settings.plan(self.spec)
         self.work = folder / "work" / work_name(self.item, "key")
-        self.ingested = self.do(Ingest(self.item, self.spec, self.work, "key"))
+        self.ingested = self.do(Ingest(self.item, self.work, "key"))
         self.shards = {}
 
     def do(self, item):
@@ -222,13 +224,13 @@ class _Large:
         return answer
 
     def do_tile(self, tile):
-        receipt = self.do(Shard(self.item, self.spec, self.work, tile))
+        receipt = self.do(Shard(self.item, self.work, tile))
         assert isinstance(receipt, Receipt), receipt
         self.shards[tile.y0, tile.x0] = receipt.output_nbytes
 
     def stitched(self):
         shards = tuple((y, x, nbytes) for (y, x), nbytes in self.shards.items())
-        return self.do(Stitch(self.item, self.spec, self.work, shards))
+        return self.do(Stitch(self.item, self.work, shards))
 
     def shard(self, tile):
         return store.shard_path(tasks.target_path(self.work), tile, self.plan.tile)
@@ -287,7 +289,7 @@ def test_source_that_changes_meanwhile_fails(large):
 def test_tiles_of_another_size_are_refused(large):
     """A task whose tiles are not the array's shards does not write one pixel."""
     other = Common(settings_for(tile=128), Engine(), Limits())
-    (failure,) = performed((Shard(large.item, large.spec, large.work, next(large.plan.tiles())),), other)
+    (failure,) = performed((Shard(large.item, large.work, next(large.plan.tiles())),), other)
     assert isinstance(failure, Failure)
     assert "need shards of that size" in failure.reason
 

@@ -111,7 +111,7 @@ def test_restore_of_a_broken_file_fails_in_one_line(tmp_path, photo, called):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["b.webp"], "names no format"),
+        (["b.gif"], "names no format"),
         (["photo.png"], "never overwritten"),
         (["no/b.png"], "does not exist"),
         (["b.png", "--scale", "x"], "is no number"),
@@ -119,7 +119,7 @@ def test_restore_of_a_broken_file_fails_in_one_line(tmp_path, photo, called):
         (["b.png", "--scale", "2", "--long-side", "9"], "give one of them"),
         (["b.png", "--scale", "40"], "up to 16 times"),
         (["b.png", "--set", "sharpen"], "key=value"),
-        (["b.png", "--set", "sharpen.amont=1"], "did you mean 'amount'"),
+        (["b.png", "--set", "sharpen.amont=1"], "did you mean 'sharpen.amount'"),
         (["b.png", "--preset", "none"], "no preset 'none'"),
         (["b.png", "--net", "none"], "no network 'none'"),
         (["b.tif", "--set", "output.format=png"], "drop one"),

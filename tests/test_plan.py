@@ -155,7 +155,7 @@ def test_far_corner_of_a_huge_picture_is_restored():
 @pytest.mark.parametrize(
     ("output", "options", "said"),
     [
-        pytest.param((0, 5), {}, f"a result is 1 to {MAX_SIDE} px a side, asked for 0 x 5", id="nothing"),
+        pytest.param((0, 5), {}, f"a result is 1 to {MAX_SIDE} px a side, asked for 5 x 0", id="nothing"),
         pytest.param((5, MAX_SIDE + 1), {}, "check the scale or size", id="too-large"),
         pytest.param((20, 20), {"tile": 8}, "at least 16 px a side, got tile 8", id="tile"),
         pytest.param((20, 20), {"block": 0}, "and block 0", id="block"),

@@ -37,7 +37,7 @@ plan = common.settings.plan(spec)
 status = source.stat()
 image = Restore(source.name, source, work / "out.tif", status.st_size, status.st_mtime_ns)
 if tiled:
-    items = [Ingest(image, spec, work, "key"), *(Shard(image, spec, work, t) for t in list(plan.tiles())[:3])]
+    items = [Ingest(image, work, "key"), *(Shard(image, work, t) for t in list(plan.tiles())[:3])]
 else:
     items = [image]
 for item in items:
