@@ -30,7 +30,7 @@ from refine.decoder import Decoder
 from refine.errors import RefineError
 from refine.imagefile import check_fits
 from refine.limits import Limits
-from refine.session import Engine
+from refine.session import Engine, check_available
 from refine.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ def catalog(
     chunk_side(settings.preset.plan.tile, TARGET_CHUNK)
     found = tree.survey(source, settings.preset.output.format)
     common = Common(settings, engine or Engine(), limits or Limits())
+    check_available(common.engine)
     key = result_key(settings, tasks.behaviour(common.engine, _block(settings)))
     target.mkdir(parents=True, exist_ok=True)
     summary = Summary(skipped=found.skipped)

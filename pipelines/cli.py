@@ -18,7 +18,7 @@ from pipelines import catalog as catalogs
 from pipelines import graph as graphs
 from pipelines.cluster import Cluster
 from pipelines.doctor import findings
-from pipelines.errors import RunError
+from pipelines.errors import JobError, RunError
 from pipelines.estimate import cost_s, file_nbytes
 from pipelines.options import Talk, placed, provider, talking, wished
 from pipelines.output import output_format
@@ -98,7 +98,10 @@ def plan(source: Path, graph: Path | None, settings: Settings, talk: Talk) -> No
     made = settings.plan(spec)
     facts = _plan_facts(made, output_format(made, settings))
     if graph is not None:
-        graph.write_text(graphs.dot(made), encoding="utf-8")
+        try:
+            graph.write_text(graphs.dot(made), encoding="utf-8")
+        except OSError as error:
+            raise JobError(f"{graph.name}: the graph cannot be written: {error.strerror}; name another file") from error
     click.echo(json.dumps(facts) if talk.as_json else _plan_text(made, facts))
 
 
@@ -152,7 +155,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; what is done is kept: start the same command again to go on")
+        _say("interrupted; what is recorded is kept, what was under way is done again: start the same command again")
         sys.exit(INTERRUPTED)
     except RefineError as error:
         logger.debug("raised here", exc_info=True)
@@ -207,7 +210,7 @@ def _plan_text(made: Plan, facts: dict[str, object]) -> str:
     exact = "tiles give the bytes of the whole" if made.exact else f"approximate: {facts['why']}"
     return "\n".join(
         [
-            f"output   {height} x {width} px, from {made.source.height} x {made.source.width}",
+            f"output   {width} x {height} px, from {made.source.width} x {made.source.height}",
             f"steps    {', '.join(type(step).__name__ for step in made.chain.active) or 'none'}",
             f"tiles    {made.tile_count} of {made.tile} px, blocks of {made.block} px",
             f"halo     {made.halo} px of the source; {exact}",

@@ -16,7 +16,7 @@ import dask
 from distributed import Client, LocalCluster, Status
 from tornado.ioloop import PeriodicCallback
 
-from pipelines.errors import RunError
+from pipelines.errors import JobError, RunError
 from refine.api import cores
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def connected(cluster: Cluster) -> Iterator[Client]:
     """A client of the scheduler at an address, or of local processes that end with the context.
 
     The local cluster has one thread a worker and as many workers as cores where none are asked for. It listens on
-    127.0.0.1 only, its dashboard too. Raises RunError where no scheduler answers.
+    127.0.0.1 only, its dashboard too. Raises JobError where no scheduler answers.
     """
     if cluster.address is None:
         with _local(cluster.workers or cores(), dashboard=cluster.dashboard) as client:
@@ -74,7 +74,7 @@ def connected(cluster: Cluster) -> Iterator[Client]:
     except (OSError, ValueError) as error:
         said = str(error).splitlines()[0]
         msg = f"no scheduler answers at {cluster.address}: {said}; start one, or leave --scheduler out"
-        raise RunError(msg) from error
+        raise JobError(msg) from error
     with client:
         yield client
 

@@ -63,6 +63,6 @@ def check_stitch(plan: Plan, format: str, allowed_mem: int) -> None:  # noqa: A0
     if format != "tiff" and needed > allowed_mem:
         height, width = plan.output
         raise PlanError(
-            f"{format.upper()} is written whole: {height} x {width} px need {needed / 1e6:.0f} MB, allowed are "
+            f"{format.upper()} is written whole: {width} x {height} px need {needed / 1e6:.0f} MB, allowed are "
             f"{allowed_mem / 1e6:.0f}; use --set output.format=tiff, or raise plan.allowed_mem"
         )

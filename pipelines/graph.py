@@ -38,13 +38,13 @@ def dot(plan: Plan) -> str:
     """
     lines = ["digraph plan {", "  rankdir=LR; node [shape=box, fontname=monospace];"]
     height, width = plan.source.height, plan.source.width
-    lines.append(f'  source [label="source\\n{height} x {width} px"];')
+    lines.append(f'  source [label="source\\n{width} x {height} px"];')
     for tile in plan.tiles():
         name = f"tile_{tile.y0}_{tile.x0}"
         lines.append(f'  {name} [label="tile {_said(tile)}\\nreads {_said(plan.source_window(tile))}"];')
         lines.append(f"  source -> {name}; {name} -> stitch;")
     height, width = plan.output
-    return "\n".join([*lines, f'  stitch [label="stitch\\n{height} x {width} px"];', "}", ""])
+    return "\n".join([*lines, f'  stitch [label="stitch\\n{width} x {height} px"];', "}", ""])
 
 
 def _said(window: Window) -> str:

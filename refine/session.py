@@ -77,6 +77,13 @@ def _session(program: Program, engine: Engine) -> ort.InferenceSession:
         return _sessions[key]
 
 
+def check_available(engine: Engine) -> None:
+    """Raise ProgramError where this installation has no such provider: better before a job than in each image of it."""
+    if PROVIDERS[engine.provider] not in ort.get_available_providers():
+        msg = f"provider {engine.provider!r} is not in this onnxruntime; install onnxruntime-gpu, or use 'cpu'"
+        raise ProgramError(msg)
+
+
 def _opened(program: Program, engine: Engine) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = engine.threads
@@ -86,9 +93,7 @@ def _opened(program: Program, engine: Engine) -> ort.InferenceSession:
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     name = PROVIDERS[engine.provider]
-    if name not in ort.get_available_providers():
-        msg = f"provider {engine.provider!r} is not in this onnxruntime; install onnxruntime-gpu, or use 'cpu'"
-        raise ProgramError(msg)
+    check_available(engine)
     wanted: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
     if engine.provider == "cuda":
         wanted.insert(0, (name, _CUDA))

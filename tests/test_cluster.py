@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from pipelines.cluster import Cluster, connected
-from pipelines.errors import RunError
+from pipelines.errors import JobError
 
 
 def _listening_off_loopback(pid):
@@ -57,5 +57,5 @@ def test_cluster_has_no_dashboard_unless_asked(client):
 def test_connected_says_that_no_scheduler_answers(monkeypatch):
     """An address where nobody listens is an error of one line that names it."""
     monkeypatch.setattr("pipelines.cluster._CONNECT_S", 1)
-    with pytest.raises(RunError, match=r"127\.0\.0\.1:9"), connected(Cluster(address="tcp://127.0.0.1:9")):
+    with pytest.raises(JobError, match=r"127\.0\.0\.1:9"), connected(Cluster(address="tcp://127.0.0.1:9")):
         pass
