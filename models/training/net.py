@@ -1,0 +1,78 @@
+"""The networks: 3x3 convolutions, ReLU, residual blocks, no operation over the whole picture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.training.architecture import Architecture
+
+
+class Block(nn.Module):
+    """x + conv(relu(conv(x))). The second convolution starts at zero: a deep network starts as a shallow one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(channels, channels, 3, padding=1)
+        self.b = nn.Conv2d(channels, channels, 3, padding=1)
+        for start in self.b.parameters():
+            nn.init.zeros_(start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, y, x) in and out."""
+        residual: Tensor = self.b(functional.relu(self.a(x)))
+        return x + residual
+
+
+class Net(nn.Module):
+    """Picture (n, 3, y, x) in 0..1 and strength (n, 2) to picture (n, 3, scale y, scale x), not clipped.
+
+    A strength is added behind the first convolution as one number per channel. That is what constant planes beside
+    the picture come to, without the borders that zero padding gives them.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        width = architecture.channels
+        self.head = nn.Conv2d(3 * architecture.unshuffle**2, width, 3, padding=1)
+        self.strength = nn.Linear(2, width, bias=False)
+        self.body = nn.Sequential(*(Block(width) for _ in range(architecture.blocks)))
+        self.tail = nn.Conv2d(width, 3 * architecture.factor**2, 3, padding=1)
+        nn.init.zeros_(self.strength.weight)
+        for start in self.tail.parameters():
+            nn.init.normal_(start, std=1e-3)
+
+    def features(self, image: Tensor, strength: Tensor) -> Tensor:
+        """What the tail sees, (n, channels, y, x) of the body."""
+        folded = functional.pixel_unshuffle(image, self.architecture.unshuffle)
+        head: Tensor = self.head(folded) + self.strength(strength)[:, :, None, None]
+        body: Tensor = self.body(head)
+        return body
+
+    def forward(self, image: Tensor, strength: Tensor) -> Tensor:
+        """The enlarged or repaired picture: the source, repeated, plus what the network predicts."""
+        net = self.architecture
+        folded = functional.pixel_unshuffle(image, net.unshuffle)
+        skip = folded.repeat_interleave(net.scale**2, dim=1)
+        return functional.pixel_shuffle(self.tail(self.features(image, strength)) + skip, net.factor)
+
+
+def parameters(net: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def warm_started(net: Net, weights: dict[str, Tensor]) -> list[str]:
+    """Take over the weights whose name and shape fit; gives the names of those that were not found."""
+    state = net.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in state and state[name].shape == value.shape}
+    net.load_state_dict({**state, **fitting})
+    return sorted(set(state) - set(fitting))
+
+
+def seeded(architecture: Architecture, seed: int) -> Net:
+    """A new network whose first weights depend on the seed alone."""
+    torch.manual_seed(seed)
+    return Net(architecture)
