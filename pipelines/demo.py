@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
@@ -111,10 +112,11 @@ def draw(folder: Path) -> None:
             Crop(cup, 80, 120, f"cup-grainy.jpg, grain of sigma {_GRAIN:g} added; denoise {_DENOISE:g}", _DENOISE),
         )
     )
-    sheet.save(folder / "contact-sheet.png")
-    alpha_edges(catalog / cutout, folder / "restored" / cutout, 276, 22).save(folder / "alpha-edges.png")
+    iio.imwrite(folder / "contact-sheet.png", np.asarray(sheet))
+    edges = alpha_edges(catalog / cutout, folder / "restored" / cutout, 276, 22)
+    iio.imwrite(folder / "alpha-edges.png", np.asarray(edges))
     crops = Crop(cat, 24, 76, "cat.jpg"), Crop(astronaut, 256, 98, "astronaut.jpg")
-    before_after(crops, cell=220).save(folder / "before-after.png", optimize=True)
+    iio.imwrite(folder / "before-after.png", np.asarray(before_after(crops, cell=220)), optimize=True)
 
 
 def _restore(catalog: Path, restored: Path) -> None:

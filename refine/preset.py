@@ -72,6 +72,11 @@ class OutputSettings:
     metadata: Literal["keep", "strip"] = "keep"
     """`keep`: EXIF, XMP and IPTC as far as they hold for the result, and what was done, in XMP. `strip`: none."""
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            msg = f"output.quality is 1 to 100, got {self.quality}"
+            raise PresetError(msg)
+
 
 @dataclass(frozen=True, slots=True)
 class PlanSettings:

@@ -136,6 +136,7 @@ def test_settings_go_over_the_preset(given, expected):
         pytest.param({"sharpen.amuont": "1"}, "did you mean 'sharpen.amount'?", id="key"),
         pytest.param({"": "1"}, "a setting is key=value", id="no-key"),
         pytest.param({"sharpen": "1"}, "sharpen is a table", id="table"),
+        pytest.param({"output.quality": "0"}, "output.quality is 1 to 100, got 0", id="quality"),
         pytest.param({"order.sub": "1"}, "order is 'checked' or 'as-written'", id="below-a-value"),
         pytest.param({"sharpen.amount": ""}, "sharpen.amount is a number, got ''", id="no-value"),
         pytest.param({"sharpen..amount": "1"}, "unknown key", id="empty-part"),
