@@ -23,10 +23,11 @@ import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from PIL import ImageCms, ImageDraw
+from PIL import ImageDraw
 
 from pipelines.contact_sheet import Crop, alpha_edges, before_after, contact_sheet
 from pipelines.errors import JobError
+from refine.colour import srgb_profile
 from refine.imagefile import encode_image
 from refine.spec import Depth, Image, ImageSpec, Pixels, Resolution
 
@@ -156,7 +157,7 @@ def _files(photographs: Path, mosaic_cells: tuple[int, int]) -> Iterator[tuple[s
     def photo(name: str, divisor: float = 1) -> Pixels:
         return _reduced(photographs / name, divisor)
 
-    profile = _srgb_profile()
+    profile = srgb_profile()
     astronaut = _encoded(photo("astronaut.png", 1.25), "jpeg", icc=profile)
     cutout = _cutout(photo("coffee.png"))
     yield "people/astronaut.jpg", astronaut
@@ -244,13 +245,6 @@ def _mosaic(photographs: Path, cells: tuple[int, int]) -> Pixels:
         y, x = (int(places.integers(side - CELL + 1)) for side in photo.shape[:2])
         mosaic[r * CELL : (r + 1) * CELL, c * CELL : (c + 1) * CELL] = photo[y : y + CELL, x : x + CELL]
     return mosaic
-
-
-def _srgb_profile() -> bytes:
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # Bytes 24 to 35 of an ICC header are the time of its making: the catalog has the same bytes every day.
-    profile[24:36] = bytes.fromhex("07ea 0001 0001 0000 0000 0000")
-    return bytes(profile)
 
 
 if __name__ == "__main__":

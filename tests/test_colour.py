@@ -8,6 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import strategies as made
+from inkprofile import LINEAR, ink_profile
 from PIL import Image as PilImage
 from PIL import ImageCms
 
@@ -36,7 +37,6 @@ def matrix(primaries, gamma) -> bytes:
     return bytes(imagecodecs.cms_profile("rgb", whitepoint=WHITE, primaries=primaries, gamma=gamma))
 
 
-LINEAR = matrix(SRGB, 1.0)
 CASES = [
     pytest.param(ImageSpec(60, 70, 1, "uint8"), "grey", id="grey"),
     pytest.param(ImageSpec(60, 70, 3, "uint8"), "rgb", id="no-profile"),
@@ -102,7 +102,7 @@ def test_lab_goes_there_and_back():
 
 def test_cmyk_becomes_srgb_as_littlecms_makes_it():
     """CMYK with its profile is converted like Pillow's littlecms converts it, to sRGB, and says so."""
-    found = _cmyk_profile()
+    found = ink_profile()
     spec = ImageSpec(40, 50, 4, "uint8", icc=found, space="cmyk")
     ink = np.random.default_rng(5).integers(0, 256, (40, 50, 4)).astype(np.uint8)
     plan = planned(Chain((UnsharpMask(amount=0),)), spec, (40, 50))
@@ -191,17 +191,3 @@ def _file(data: bytes):
     from io import BytesIO  # noqa: PLC0415
 
     return BytesIO(data)
-
-
-def _cmyk_profile() -> bytes:
-    """A CMYK profile from the odd-input corpus; there is no way to make one here."""
-    folder = Path(__file__).parents[1] / "../shared/data/badinput"
-    for name in sorted(folder.glob("jpeg-cmyk/*.jpg")) if folder.is_dir() else []:
-        try:
-            with PilImage.open(name) as image:
-                icc = image.info.get("icc_profile")
-                if image.mode == "CMYK" and icc and icc[16:20] == b"CMYK":
-                    return bytes(icc)
-        except OSError:
-            continue
-    pytest.skip("no CMYK profile: ../shared/data/badinput is absent")
