@@ -48,8 +48,8 @@ corpus: $(VENV)/.installed-test ## decode every odd or broken file of ../shared/
 train: $(VENV)/.installed-train ## from pictures to a network and its card: make train NET=fast-x2
 	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) models.training $(NET) --data $(DATA)/train --eval $(DATA)/eval --out build/training $(TRAIN)
 
-eval: $(VENV)/.installed-test ## score the networks beside bicubic and Lanczos
-	$(RUN) models.training.evaluate --nets models/nets --data $(DATA)/eval
+eval: $(VENV)/.installed-test ## score the networks beside bicubic and Lanczos; write the tables of models/README.md
+	$(RUN) models.training.report --nets models/nets --data $(DATA)/eval --readme models/README.md
 
 clean: ## remove the environment and everything made here
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,6 +14,7 @@ from pathlib import Path
 from distributed import Client
 
 from pipelines import manifest, progress, tasks, tree
+from pipelines.assessing import Need
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import check_ingest, check_stitch, cost_s, whole_mem
@@ -290,6 +291,10 @@ class _Feed:
         self.summary.output_px += receipt.output_px
         logger.info("%s: done in %.1f s", item.path, seconds)
         self.summary.remark(item.path, receipt.notes)
+        if receipt.flag:
+            self.summary.flagged.append({"path": item.path, "reason": receipt.flag})
+        found = receipt.need or Need("", {}, {})
+        self.summary.decided(found.decision)
         self.shown.worked(images=1, px=receipt.output_px if px_shown is None else px_shown, note=self.large.note)
         return Record(
             item.path,
@@ -305,6 +310,9 @@ class _Feed:
             seconds=round(seconds, 4),
             attempts=attempts,
             notes=receipt.notes,
+            decision=found.decision,
+            strengths=found.strengths,
+            measured=found.measured,
         )
 
     def _complain(

@@ -6,28 +6,32 @@ import json
 import logging
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from tqdm import tqdm
 
+from pipelines import assessing
 from pipelines import catalog as catalogs
 from pipelines import graph as graphs
+from pipelines import scan as scans
 from pipelines.cluster import Cluster
+from pipelines.derivative import verified
 from pipelines.doctor import findings
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import cost_s, file_nbytes
-from pipelines.options import Talk, placed, provider, talking, wished
+from pipelines.options import Talk, placed, provider, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.single import restore_file
 from pipelines.summary import Summary, printable
+from pipelines.view import serve
 from refine._version import __version__
 from refine.card import card_ids, load_card
 from refine.decoder import Decoder
-from refine.errors import RefineError
+from refine.errors import ImageReadError, RefineError
 from refine.plan import Plan
 from refine.session import Engine
 from refine.settings import Settings
@@ -84,10 +88,100 @@ def catalog(source: Path, target: Path, settings: Settings, cluster: Cluster, pr
 
 @refine.command()
 @click.argument("source", type=_file)
+@click.argument("target", type=_file)
+@click.option("--bagit", is_flag=True, help="Put the result into a BagIt bag: TARGET.bag.")
+@wished_with("archive")
+@placed
+@provider
+@talking
+def scan(
+    source: Path, target: Path, *, bagit: bool, settings: Settings, cluster: Cluster, provider: str, talk: Talk
+) -> None:
+    """Restore a scan of any size into an OME-Zarr (.zarr), BigTIFF (.tif) or Deep Zoom (.dzi); SOURCE is only read.
+
+    Killed or interrupted, it goes on where it stood when it is started again.
+
+    Example: refine scan map.tif map.zarr --workers 4
+    """
+    _listen(talk)
+    _finish(scans.scan(source, target, settings, cluster, engine=Engine(provider), bag=bagit, quiet=talk.quiet), talk)
+
+
+@refine.command()
+@click.argument("target", type=_file)
+@talking
+def verify(target: Path, talk: Talk) -> None:
+    """Read a finished target again and name every file that is not as it was written. Changes nothing.
+
+    Example: refine verify map.zarr
+    """
+    _listen(talk)
+    found = verified(target)
+    if talk.as_json:
+        click.echo(json.dumps({"checked": found.checked, "wrong": [asdict(one) for one in found.wrong]}))
+    else:
+        for one in found.wrong:
+            click.echo(printable(f"{one.path}: {one.why}"))
+        click.echo(f"{found.checked} files checked, {len(found.wrong)} wrong")
+    if found.wrong:
+        sys.exit(FAILED)
+
+
+@refine.command()
+@click.argument("target", type=_file)
+@click.option("--source", type=_file, help="The original, to compare with.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; without it any free one.")
+@talking
+def view(target: Path, source: Path | None, port: int, talk: Talk) -> None:
+    """Show a finished scan in the browser, from this machine to this machine only. Ends with Ctrl-C.
+
+    Example: refine view map.zarr --source map.tif
+    """
+    _listen(talk)
+    with serve(target, port, source) as server:
+        click.echo(json.dumps({"url": server.url}) if talk.as_json else server.url)
+        server.wait()
+
+
+@refine.command()
+@click.argument("images", type=_file, nargs=-1, required=True)
+@wished
+@talking
+def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
+    """Measure what images are like, and say what they need. Nothing is changed.
+
+    Without a size they are judged as they are; with one, for the result of that size.
+
+    Example: refine assess scan.tif cup.jpg --long-side 2000
+    """
+    _listen(talk)
+    weakly = replace(settings, preset=replace(settings.preset, decide=replace(settings.preset.decide, too_weak="flag")))
+    found, failed = [], False
+    with Decoder() as decoder:
+        for image in images:
+            try:
+                spec = decoder.spec(image)
+                measured = assessing.assess_file(decoder, image, spec)
+                found.append(assessing.facts(str(image), spec, measured, weakly.decided(spec, measured)))
+            except ImageReadError as error:
+                failed = True
+                _say(str(error).splitlines()[0])
+                continue
+            if not talk.as_json:
+                click.echo("\n".join(printable(line) for line in assessing.told(found[-1])))
+    if talk.as_json:
+        click.echo(json.dumps(found))
+    if failed:
+        sys.exit(FAILED)
+
+
+@refine.command()
+@click.argument("source", type=_file)
+@click.option("--explain", is_flag=True, help="Say why, with what was measured.")
 @click.option("--graph", type=_file, help="Write the Dask graph to this file, in Graphviz's language.")
 @wished
 @talking
-def plan(source: Path, graph: Path | None, settings: Settings, talk: Talk) -> None:
+def plan(source: Path, *, explain: bool, graph: Path | None, settings: Settings, talk: Talk) -> None:
     """Show what would be done to an image, and do nothing.
 
     Example: refine plan map.tif --scale 2 --tile 1024
@@ -95,14 +189,19 @@ def plan(source: Path, graph: Path | None, settings: Settings, talk: Talk) -> No
     _listen(talk)
     with Decoder() as decoder:
         spec = decoder.spec(source)
-    made = settings.plan(spec)
+        settings.plan(spec)  # what is refused by its header is refused before a pixel is read
+        found = assessing.assess_file(decoder, source, spec)
+    made = settings.plan(spec, found)
     facts = _plan_facts(made, output_format(made, settings))
+    facts["assessment"] = stated = assessing.facts(str(source), spec, found, settings.decided(spec, found))
     if graph is not None:
         try:
             graph.write_text(graphs.dot(made), encoding="utf-8")
         except OSError as error:
             raise JobError(f"{graph.name}: the graph cannot be written: {error.strerror}; name another file") from error
     click.echo(json.dumps(facts) if talk.as_json else _plan_text(made, facts))
+    if explain and not talk.as_json:
+        click.echo("\n".join(assessing.told(stated)))
 
 
 @refine.group()
@@ -125,8 +224,28 @@ def models_list(talk: Talk) -> None:
         click.echo(json.dumps([asdict(card) for card in cards]))
         return
     for card in cards:
-        click.echo(f"{card.id:12} x{card.scale}  halo {card.halo} px  {card.cost_s:.3f} s/Mpx  {card.licence}")
+        kind = f"{card.kind} x{card.scale}" if card.scale > 1 else card.kind
+        click.echo(f"{card.id:12} {kind}, halo {card.halo} px, {card.cost_s:.2f} s/Mpx, {card.licence}")
         click.echo(f"{'':12} {card.summary}")
+
+
+@models.command(name="show")
+@click.argument("net")
+@talking
+def models_show(net: str, talk: Talk) -> None:
+    """Show the card of a network: what it learnt from, what it scores, what it gets wrong.
+
+    Example: refine models show fast-x2
+    """
+    card = asdict(load_card(net))
+    if talk.as_json:
+        click.echo(json.dumps(card))
+        return
+    for name, value in card.items():
+        lines = value if isinstance(value, tuple) else [value]
+        lines = [f"{test} {score:.3f}" for test, score in value.items()] if isinstance(value, dict) else lines
+        for number, line in enumerate(lines):
+            click.echo(f"{'' if number else name:12} {line}")
 
 
 @refine.command()
@@ -189,7 +308,7 @@ def _finish(summary: Summary, talk: Talk) -> None:
         sys.exit(FAILED)
 
 
-def _plan_facts(made: Plan, file_format: str) -> dict[str, object]:
+def _plan_facts(made: Plan, file_format: str) -> dict[str, Any]:
     return {
         "output": list(made.output),
         "format": file_format,
@@ -205,12 +324,13 @@ def _plan_facts(made: Plan, file_format: str) -> dict[str, object]:
     }
 
 
-def _plan_text(made: Plan, facts: dict[str, object]) -> str:
+def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
     height, width = made.output
     exact = "tiles give the bytes of the whole" if made.exact else f"approximate: {facts['why']}"
     return "\n".join(
         [
             f"output   {width} x {height} px, from {made.source.width} x {made.source.height}",
+            f"decision {facts['assessment']['decision']}",
             f"steps    {', '.join(type(step).__name__ for step in made.chain.active) or 'none'}",
             f"tiles    {made.tile_count} of {made.tile} px, blocks of {made.block} px",
             f"halo     {made.halo} px of the source; {exact}",

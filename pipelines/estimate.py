@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pipelines import ingest
-from refine.card import load_card
 from refine.errors import PlanError
 from refine.plan import Plan
-from refine.upscale import Upscale
 
 _STEPS_S = 0.03
 """CPU seconds per output megapixel of all steps after the network; measured."""
@@ -23,11 +21,9 @@ _FILE_SHARE = {"jpeg": 0.25, "png": 0.6, "tiff": 1.0, "webp": 0.15, "avif": 0.15
 def cost_s(plan: Plan) -> float:
     """CPU seconds that an image takes on one core."""
     scale, seconds = 1, 0.0
-    for step in plan.chain.active:
-        if isinstance(step, Upscale):
-            card = load_card(step.net)
-            scale *= card.scale
-            seconds += card.cost_s * plan.source.height * plan.source.width * scale**2 / 1e6
+    for card in plan.chain.cards:
+        scale *= card.scale
+        seconds += card.cost_s * plan.source.height * plan.source.width * scale**2 / 1e6
     per_megapixel = _STEPS_S + _FILE_S + (_ALPHA_S if plan.source.has_alpha else 0.0)
     return _IMAGE_S + seconds + per_megapixel * plan.output[0] * plan.output[1] / 1e6
 

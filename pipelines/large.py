@@ -161,7 +161,7 @@ def sweep_work(folder: Path, key: str, source: Path) -> int:
     """Remove the work folders that no image of this run will go on with; how many."""
     gone = 0
     for work in folder.glob("*"):
-        came_from = ingest.origin(work)
+        came_from = ingest.begun(work)
         if came_from is None or came_from.key != key or not _is_current(came_from, source):
             shutil.rmtree(work, ignore_errors=True)
             gone += 1

@@ -15,7 +15,7 @@ import socket
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -60,6 +60,12 @@ class Record:
     """How often it was tried in the run that gave this record."""
     notes: tuple[str, ...] = ()
     """What was changed or left out on the way, short sentences."""
+    decision: str = ""
+    """What was done, in one word."""
+    strengths: dict[str, float] = field(default_factory=dict)
+    """How much of it, by setting."""
+    measured: dict[str, float | None] = field(default_factory=dict)
+    """What was measured on the source, by the names of `Assessment`."""
 
     def __post_init__(self) -> None:
         # JSON gives a list back.
@@ -150,6 +156,15 @@ class Manifest:
         """All records in a state, by path."""
         for (text,) in self._index.execute("SELECT record FROM item WHERE state = ? ORDER BY path", (state,)):
             yield Record(**json.loads(text))
+
+    def shard_nbytes(self) -> int:
+        """Bytes of all finished tiles."""
+        return sum(json.loads(text)["nbytes"] for (text,) in self._index.execute("SELECT record FROM shard"))
+
+    def forget(self) -> None:
+        """Have no tile count any more."""
+        rows = self._index.execute("SELECT DISTINCT work FROM shard").fetchall()
+        self.commit([Forgotten(work) for (work,) in rows])
 
     def shards(self, work: str) -> list[ShardRecord]:
         """The finished tiles of a work folder."""

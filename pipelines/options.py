@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import wraps
+from functools import partial, wraps
+from pathlib import Path
 
 import click
 
+from pipelines.assessing import reference_look
 from pipelines.cluster import Cluster
 from pipelines.errors import JobError
 from refine.preset import load_preset
@@ -54,16 +56,17 @@ class Talk:
     """1: a line per image; 2: everything."""
 
 
+_file = click.Path(path_type=Path)
 _WISHES = (
     click.option("--scale", type=ratio, metavar="RATIO", help="Times as large: 2, 2.5, 5/2."),
     click.option("--long-side", type=click.IntRange(1), help="Longer side of the result, px."),
     click.option("--size", type=extent, metavar="WxH", help="Exact size of the result, px: width x height."),
     click.option("--net", multiple=True, help="Network that enlarges; give it again for one after it."),
-    click.option("--denoise", type=click.FloatRange(0), help="Noise to take out: sigma, 8-bit levels."),
+    click.option("--denoise", type=click.FloatRange(0, 50), help="Sigma of the noise to take out, 8-bit levels."),
     click.option("--sharpen", type=click.FloatRange(0), help="Amount of sharpening; 1 doubles the detail."),
+    click.option("--match", type=_file, metavar="IMAGE", help="Bring tones and colours nearer to those of this image."),
     click.option("--strip", is_flag=True, help="Leave EXIF, XMP and IPTC out of the result."),
     click.option("--tile", type=click.IntRange(16), help="Side of a tile of a large image, px of the output."),
-    click.option("--preset", default="balanced", show_default=True, help="A name in configs/, or a TOML file."),
     click.option("--set", "put", multiple=True, metavar="KEY=VALUE", help="Any setting: --set sharpen.sigma=0.8"),
 )
 _PLACES = (
@@ -84,19 +87,28 @@ provider = click.option(
 
 def wished(command: Command) -> Command:
     """Put `settings` into a command: what shall be done, and how large it shall become."""
+    return wished_with("balanced")(command)
 
+
+def wished_with(usual: str) -> Callable[[Command], Command]:
+    """As `wished`, with another preset where none is named."""
+    return partial(_wished, usual=usual)
+
+
+def _wished(command: Command, usual: str) -> Command:
     @wraps(command)
     def parsed(  # noqa: PLR0913  one for each option
         *,
         scale: Fraction | None,
         long_side: int | None,
         size: tuple[int, int] | None,
-        preset: str,
+        preset: str | None,
         put: tuple[str, ...],
         net: tuple[str, ...],
         denoise: float | None,
         sharpen: float | None,
         strip: bool,
+        match: Path | None,
         tile: int | None,
         **others: object,
     ) -> None:
@@ -104,16 +116,19 @@ def wished(command: Command) -> Command:
         if net:
             chosen["upscale.nets"] = "[{}]".format(", ".join(f'"{name}"' for name in net))
         if denoise is not None:
-            chosen |= {"denoise.luma": str(denoise), "denoise.chroma": str(denoise)}
+            chosen["repair.noise"] = str(denoise)
         if sharpen is not None:
             chosen["sharpen.amount"] = str(sharpen)
         if strip:
             chosen["output.metadata"] = "strip"
         if tile is not None:
             chosen["plan.tile"] = str(tile)
-        command(settings=Settings(load_preset(preset, chosen), Size(scale, long_side, size)), **others)
+        reference = None if match is None else reference_look(match)
+        asked = Settings(load_preset(preset or usual, chosen), Size(scale, long_side, size), reference)
+        command(settings=asked, **others)
 
-    return _optioned(_WISHES, parsed)
+    named = click.option("--preset", help=f"A name in configs/, or a TOML file; without it: {usual}.")
+    return _optioned((*_WISHES, named), parsed)
 
 
 def placed(command: Command) -> Command:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import cast, get_args
 
 from refine._version import __version__
-from refine.card import load_card
 from refine.errors import ImageWriteError
 from refine.imagefile import Format, check_fits, encode_image, losses
 from refine.plan import Plan
@@ -17,7 +16,6 @@ from refine.provenance import Deed, carried, stamped, stripped
 from refine.resample import Resample
 from refine.settings import Settings
 from refine.spec import Image, ImageSpec, Metadata, Pixels
-from refine.upscale import Upscale
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +67,13 @@ def encoded(pixels: Pixels, made: Output, settings: Settings) -> bytes:
 
 def deed(plan: Plan, execution_class: str) -> Deed:
     """What a plan does to a picture, to be written into its result."""
-    cards = [load_card(step.net) for step in plan.chain.active if isinstance(step, Upscale)]
     return Deed(
         program="refine",
         version=__version__,
         scale=max(plan.output) / max(plan.source.height, plan.source.width),
         steps=tuple(_steps(plan)),
-        nets=tuple((card.id, card.sha256) for card in cards),
+        nets=tuple((card.id, card.sha256) for card in plan.chain.cards),
+        generative=any(card.generative for card in plan.chain.cards),
         execution_class=execution_class,
     )
 

@@ -60,6 +60,7 @@ def streamed(
     window: int = 3,
     attempts: int = 2,
     patience_s: float = 60.0,
+    stall_s: float = 600.0,
 ) -> Iterator[tuple[Outcome[Item, Result], ...]]:
     """Outcomes of batches, as they finish, at most `window` batches a worker thread in flight.
 
@@ -69,9 +70,9 @@ def streamed(
 
     A batch whose worker dies is split and its items run one by one. An item that is lost again is run with nothing
     beside it; lost `attempts` times like that, it comes back without a result. Raises RunError where the scheduler
-    is gone, where there is no worker for patience_s, and where the work itself raises.
+    is gone, where there is no worker for patience_s, where no batch ends for stall_s, and where the work itself raises.
     """
-    flight = _Flight(client, work, batches, window, attempts, patience_s)
+    flight = _Flight(client, work, batches, window, attempts, patience_s, stall_s)
     try:
         while flight.filled():
             future = flight.ended_one()
@@ -93,6 +94,7 @@ class _Flight(Generic[Item, Result]):
     window: int
     attempts: int
     patience_s: float
+    stall_s: float
     running: dict[Future[Any], _Sent[Item]] = field(default_factory=dict)
     ended: SimpleQueue[Future[Any]] = field(default_factory=SimpleQueue)
     again: deque[_Sent[Item]] = field(default_factory=deque)
@@ -102,6 +104,8 @@ class _Flight(Generic[Item, Result]):
     looked: float = float("-inf")
     manned: float = field(default_factory=time.monotonic)
     """When there was a worker last."""
+    moved: float = field(default_factory=time.monotonic)
+    """When a batch ended last."""
 
     def filled(self) -> bool:
         """Send out what there is room for. False where all is done."""
@@ -139,9 +143,13 @@ class _Flight(Generic[Item, Result]):
         """The next future to end. Raises RunError where none ever can."""
         while True:
             try:
-                return self.ended.get(timeout=_TICK_S)
+                future = self.ended.get(timeout=_TICK_S)
             except Empty:
                 self._look(every_s=_TICK_S)
+                self._check_moving()
+            else:
+                self.moved = time.monotonic()
+                return future
 
     def outcomes(self, future: Future[Any]) -> tuple[Outcome[Item, Result], ...]:
         """What a future that has ended says; nothing where its items go out again."""
@@ -197,6 +205,12 @@ class _Flight(Generic[Item, Result]):
             self.manned = now
         elif now - self.manned > self.patience_s:
             msg = f"no worker for {self.patience_s:g} s; what is done is kept: see why they end, and start it again"
+            raise RunError(msg)
+
+    def _check_moving(self) -> None:
+        if time.monotonic() - self.moved > self.stall_s:
+            out = min(len(self.running), self.slots)
+            msg = f"no progress for {self.stall_s:g} s: {out} tasks hang; what is done is kept: see the workers' log"
             raise RunError(msg)
 
     def _check_scheduler(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.assessing import flag
 from pipelines.errors import JobError
 from pipelines.estimate import check_stitch
 from pipelines.output import TIFF_TILE, Output, encoded, output
 from pipelines.progress import Progress, shown
 from pipelines.summary import Complaint, Summary
 from refine.api import cores
+from refine.assess import assess
+from refine.assessment import Assessment
 from refine.decoder import Decoder
 from refine.errors import ImageReadError, ImageWriteError, NonFiniteError
 from refine.imagefile import Format, publish, suffix_format, write_tiff
@@ -26,6 +30,8 @@ from refine.settings import Settings
 from refine.spec import Image, ImageSpec, Pixels
 from refine.tiles import restore_tile, restored_window
 from refine.window import grid
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = ".jpg, .png, .tif, .webp, .avif or .jxl"
 
@@ -44,11 +50,15 @@ def restore_file(
     stage = "read"
     try:
         with Decoder(limits) as decoder:
-            spec = decoder.spec(source)
-            plan = _plan(settings, spec, file_format)
+            # What is refused by its header is refused before a pixel is read.
+            _plan(settings, decoder.spec(source), file_format, None)
+            image = decoder.read(source)
+            stage = "assess"
+            found = assess(image.pixels, image.spec)
+            plan = _plan(settings, image.spec, file_format, found)
             engine = Engine(threads=cores())
             made = output(plan, settings, execution_class(engine, plan.block), file_format)
-            image = decoder.read(source)
+            decision = settings.decided(image.spec, found)
         stage = "restore"
         with shown(plan.tile_count, unit="tile", quiet=quiet) as progress:
             _write(image, plan, target, made, settings, engine, progress)
@@ -58,6 +68,11 @@ def restore_file(
     else:
         summary.done, summary.output_px = 1, plan.output[0] * plan.output[1]
         summary.remark(str(source), made.notes)
+        summary.decided(decision.action)
+        for reason in decision.reasons:
+            logger.info("%s: %s", source, reason)
+        if flag(decision):
+            summary.flagged.append({"path": str(source), "reason": flag(decision)})
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -79,12 +94,12 @@ def _format(source: Path, target: Path, settings: Settings) -> Format:
     return file_format
 
 
-def _plan(settings: Settings, spec: ImageSpec, file_format: Format) -> Plan:
-    plan = settings.plan(spec)
+def _plan(settings: Settings, spec: ImageSpec, file_format: Format, found: Assessment | None) -> Plan:
+    plan = settings.plan(spec, found)
     if file_format == "tiff" and plan.tile != TIFF_TILE:
         # Tiles are streamed into the file as they come.
         preset = replace(settings.preset, plan=replace(settings.preset.plan, tile=TIFF_TILE))
-        plan = replace(settings, preset=preset).plan(spec)
+        plan = replace(settings, preset=preset).plan(spec, found)
     check_stitch(plan, file_format, max(settings.preset.plan.allowed_mem, _machine_mem() // 2))
     return plan
 

@@ -47,6 +47,8 @@ class Summary:
     """Images that were restored, but deserve a look."""
     notes: list[Remark] = field(default_factory=list)
     """What was changed or left out, of images that were restored in this run."""
+    decisions: dict[str, int] = field(default_factory=dict)
+    """How many images of this run were decided how."""
     skipped: int = 0
     """Files that are no images."""
     output_px: int = 0
@@ -62,6 +64,10 @@ class Summary:
             self.notes.append(Remark(path, notes))
         for note in notes:
             logger.info("%s: %s", path, note)
+
+    def decided(self, decision: str) -> None:
+        """Count a decision."""
+        self.decisions[decision] = self.decisions.get(decision, 0) + 1
 
     @property
     def complete(self) -> bool:

@@ -7,8 +7,9 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
@@ -16,10 +17,15 @@ from typing import cast
 import numpy as np
 
 from pipelines import ingest, store
+from pipelines.assessing import Need, flag, need
 from pipelines.errors import StoreError
 from pipelines.ingest import Origin
+from pipelines.manifest import ShardRecord
 from pipelines.output import TIFF_TILE, Output, encoded, output
 from refine._version import __version__
+from refine.assess import assess
+from refine.assessment import Assessment
+from refine.decide import Decision
 from refine.decoder import Decoder
 from refine.errors import RefineError
 from refine.imagefile import publish, write_tiff
@@ -128,6 +134,14 @@ class Receipt:
     """How often the disk was asked."""
     notes: tuple[str, ...] = ()
     """What was changed or left out on the way from the source's file to the result's."""
+    need: Need | None = None
+    """What the image was found to be like, and what was decided; of whole images and their stitching only."""
+    flag: str = ""
+    """Why the result deserves a look; empty where it does not."""
+    found: Assessment | None = None
+    """What a page of a scan is like, of the task that takes it in."""
+    shards: tuple[ShardRecord, ...] = ()
+    """What a task of a scan wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +149,7 @@ class Failure:
     """Why nothing was written."""
 
     stage: str
-    """`read`, `plan`, `restore`, `write`, or the work of a large image: `ingest`, `tile`, `stitch`."""
+    """`read`, `assess`, `plan`, `restore`, `write`, or the work of a large image: `ingest`, `tile`, `stitch`."""
     reason: str
     """One line."""
     stops_run: bool = False
@@ -168,28 +182,33 @@ def performed(items: tuple[Item, ...], common: Common) -> tuple[Receipt | Failur
 
 
 def _answer(item: Item, common: Common) -> Receipt | Failure:
-    started = time.perf_counter()
-    for attempt in range(1, _TRIES + 1):
-        stage = _Stage()
-        try:
-            receipt = _done(item, common, stage)
-        except Exception as error:  # noqa: BLE001  One image's failure must not stop the job, whatever it is.
-            seconds = time.perf_counter() - started
-            failure = _failure(error, stage.name, Path(_image(item).path).name)
-            if attempt == _TRIES or failure.stops_run or not _may_pass(error):
-                return replace(failure, seconds=seconds, tries=attempt)
-            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
-        else:
-            return replace(receipt, seconds=time.perf_counter() - started, tries=attempt)
-    raise AssertionError
+    return attempted(partial(_done, item, common), Path(_image(item).path).name)
 
 
 @dataclass(slots=True)
-class _Stage:
+class Stage:
+    """Where a piece of work stands: what a failure is told by."""
+
     name: str = "read"
+    """See `Failure.stage`."""
 
 
-def _done(item: Item, common: Common, stage: _Stage) -> Receipt:
+def attempted(work: Callable[[Stage], Receipt], name: str) -> Receipt | Failure:
+    """The receipt of a piece of work, or why there is nothing: tried again where the disk or the network said no."""
+    started = time.perf_counter()
+    for attempt in range(1, _TRIES + 1):
+        stage = Stage()
+        try:
+            return replace(work(stage), seconds=time.perf_counter() - started, tries=attempt)
+        except Exception as error:  # noqa: BLE001  One image's failure must not stop the job, whatever it is.
+            failure = _failure(error, stage.name, name)
+            if attempt == _TRIES or failure.stops_run or not _may_pass(error):
+                return replace(failure, seconds=time.perf_counter() - started, tries=attempt)
+            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
+    raise AssertionError
+
+
+def _done(item: Item, common: Common, stage: Stage) -> Receipt:
     match item:
         case Restore():
             return _restored(item, common, stage)
@@ -204,11 +223,13 @@ def _done(item: Item, common: Common, stage: _Stage) -> Receipt:
             return _stitched(item, common)
 
 
-def _restored(item: Restore, common: Common, stage: _Stage) -> Receipt:
+def _restored(item: Restore, common: Common, stage: Stage) -> Receipt:
     source_sha256 = _unchanged_sha256(item)
     image = _decoder(common.limits).read(item.source)
+    stage.name = "assess"
+    found = assess(image.pixels, image.spec)
     stage.name = "plan"
-    plan = common.settings.plan(image.spec)
+    plan = common.settings.plan(image.spec, found)
     made = _output(plan, common)
     stage.name = "restore"
     pixels = restored_pixels(image.pixels, plan, common.engine)
@@ -219,7 +240,7 @@ def _restored(item: Restore, common: Common, stage: _Stage) -> Receipt:
     publish(item.target, data)
     digest = sha256(data).hexdigest()
     receipt = _receipt(plan, common, source_sha256, made.spec.height * made.spec.width, len(data), digest)
-    return replace(receipt, notes=made.notes)
+    return _told(receipt, made, common.settings.decided(image.spec, found), found)
 
 
 def _ingested(item: Ingest, common: Common) -> Receipt:
@@ -230,14 +251,14 @@ def _ingested(item: Ingest, common: Common) -> Receipt:
     spec = decoder.spec(image.source)
     ingest.ingest(image.source, spec, item.work, decoder, came_from)
     _check_unchanged(image)
-    plan = common.settings.plan(spec)
+    plan = common.settings.plan(spec, ingest.assessment(item.work))
     target = store.create(target_path(item.work), plan.result.shape, plan.result.dtype, plan.tile, store.TARGET_CHUNK)
     store.check_one_writer(target, plan.tile)
     return Receipt(source_sha256)
 
 
 def _shard(item: Shard, common: Common) -> Receipt:
-    plan = common.settings.plan(ingest.source_spec(item.work))
+    plan = common.settings.plan(ingest.source_spec(item.work), ingest.assessment(item.work))
     source, target = ingest.ingested(item.work), store.opened(target_path(item.work), "r+")
     store.check_one_writer(target, plan.tile)
     shard = store.shard_path(target_path(item.work), item.tile, plan.tile)
@@ -256,7 +277,8 @@ def _shard(item: Shard, common: Common) -> Receipt:
 
 
 def _stitched(item: Stitch, common: Common) -> Receipt:
-    plan = common.settings.plan(ingest.source_spec(item.work))
+    found = ingest.assessment(item.work)
+    plan = common.settings.plan(ingest.source_spec(item.work), found)
     made = _output(plan, common)
     came_from = ingest.origin(item.work)
     array = store.opened(target_path(item.work))
@@ -273,7 +295,13 @@ def _stitched(item: Stitch, common: Common) -> Receipt:
     digest = ingest.file_sha256(target)
     source_sha256 = came_from.sha256 if came_from else ""
     px = made.spec.height * made.spec.width
-    return replace(_receipt(plan, common, source_sha256, px, target.stat().st_size, digest), notes=made.notes)
+    receipt = _receipt(plan, common, source_sha256, px, target.stat().st_size, digest)
+    return _told(receipt, made, common.settings.decided(plan.source, found), found)
+
+
+def _told(receipt: Receipt, made: Output, decision: Decision, found: Assessment) -> Receipt:
+    """The receipt with what is told of the image beside what was written."""
+    return replace(receipt, notes=made.notes, need=need(decision, found), flag=flag(decision))
 
 
 def _output(plan: Plan, common: Common) -> Output:

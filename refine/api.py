@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from refine.assess import assess
 from refine.errors import ImageReadError, PlanError, PresetError
 from refine.preset import Preset, load_preset
 from refine.session import Engine
@@ -54,7 +55,8 @@ def restore(
         msg = "settings go over a preset given by name; give load_preset(name, settings) instead of both"
         raise PresetError(msg)
     chosen = preset if isinstance(preset, Preset) else load_preset(preset, settings)
-    plan = Settings(chosen, wished).plan(ImageSpec(pixels.shape[0], pixels.shape[1], pixels.shape[2], depth))
+    spec = ImageSpec(pixels.shape[0], pixels.shape[1], pixels.shape[2], depth)
+    plan = Settings(chosen, wished).plan(spec, assess(pixels, spec))
     restored = restored_pixels(pixels, plan, Engine(threads=cores()))
     return restored[:, :, 0] if array.ndim == 2 else restored
 

@@ -11,7 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from refine.card import ModelCard, load_card
 from refine.errors import ChainError
+from refine.repair import Repair
 from refine.resample import Resample
 from refine.step import Stage, Step
 from refine.upscale import Upscale
@@ -20,9 +22,11 @@ Order = Literal["checked", "as-written"]
 ORDERS: tuple[Order, ...] = ("checked", "as-written")
 
 _WHY = {
+    Stage.REPAIR: "its network knows noise and JPEG blocks as the source has them",
     Stage.UPSCALE: "what was done before it is enlarged with the picture",
     Stage.RESAMPLE: "strengths are meant for the pixels of the final size",
     Stage.DENOISE: "noise that was sharpened is detail to every filter",
+    Stage.SHARPEN: "final adjustments move the levels that its strengths are meant for",
 }
 
 
@@ -36,9 +40,9 @@ class Chain:
     """
 
     steps: tuple[Step | Resample, ...]
-    """At most one Resample; networks before it."""
+    """At most one Resample; networks before it, for a tile's phase is known in px of the source only."""
     order: Order = "checked"
-    """`checked` refuses any order but upscale, resample, denoise, sharpen; `as-written` means it."""
+    """`checked` refuses any order but that of `Stage`; `as-written` means it."""
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -48,8 +52,9 @@ class Chain:
         if len(resamples) > 1:
             msg = f"a chain resamples once, to its exact size; got {len(resamples)} resample steps: keep the last"
             raise ChainError(msg)
-        if resamples and any(isinstance(step, Upscale) for step in self.active[resamples[0] :]):
-            msg = "upscale stands after resample, but a network enlarges by whole factors: resample last"
+        late = self.active[resamples[0] :] if resamples else ()
+        if found := next((step for step in late if isinstance(step, Upscale | Repair)), None):
+            msg = f"{found.stage.name.lower()} stands after resample, but a network works on whole px: resample last"
             raise ChainError(msg)
         if self.order == "checked":
             self._check_order()
@@ -72,6 +77,11 @@ class Chain:
     def scale(self) -> int:
         """The whole factor by which its networks enlarge."""
         return prod(step.scale for step in self.active if isinstance(step, Upscale))
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """The cards of its networks, first to last."""
+        return tuple(load_card(step.net) for step in self.active if isinstance(step, Upscale | Repair))
 
     @property
     def kernel(self) -> str | None:

@@ -22,10 +22,13 @@ from typing import BinaryIO, Self, cast
 
 import numpy as np
 
-from refine.decode_child import Request, unpacked
+from refine.decode_child import Request, Wanted, unpacked
 from refine.errors import ImageReadError, LimitError
 from refine.limits import Limits
-from refine.spec import Image, ImageSpec, Pixels
+from refine.openimage import KEEP_MEM, Storage
+from refine.spec import Depth, Image, ImageSpec, Pixels
+from refine.tiff import Role
+from refine.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ _COMMAND = (sys.executable, "-P", "-m", "refine.decode_child")
 """-P: the folder the user stands in is no place to import from."""
 _MAX_IMAGES = 1000
 """A child is replaced after so many: codecs leak."""
+_WINDOWS = 100
+"""Windows that count as one image."""
 _START_S = 60.0
 """Seconds in which a child must say that it is ready (measured: 0.3)."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TIFFFILE_NUM_THREADS")
@@ -50,7 +55,7 @@ class Decoder:
         self.limits = limits or Limits()
         self._command = tuple(command)
         self._child: subprocess.Popen[bytes] | None = None
-        self._served = 0
+        self._served = 0.0
         self._memory = _anonymous_file("refine-pixels")
         self._complaints = _anonymous_file("refine-stderr")
         self._unread = b""
@@ -66,8 +71,8 @@ class Decoder:
 
     def spec(self, path: Path, page: int = 0) -> ImageSpec:
         """What the header of a file says. Raises ImageReadError or LimitError, as `imagefile.read_spec` does."""
-        with self._answers(path, page, pixels=False) as spec:
-            return spec
+        with self._asked({"want": "spec"}, path, page) as child:
+            return self._spec(child, path)
 
     def read(self, path: Path, page: int = 0) -> Image:
         """The upright pixels of a file and what is known of them.
@@ -75,17 +80,51 @@ class Decoder:
         Raises ImageReadError or LimitError, as `imagefile.read_image` does, and ImageReadError where the child
         died or took too long.
         """
-        with self._answers(path, page, pixels=True) as spec:
-            return Image(self._band(spec, 0, spec.height), spec)
+        with self._pictured(path, page) as spec:
+            return Image(self._band(spec.shape, spec.dtype, 0, spec.height), spec)
 
     def rows(self, path: Path, band: int, page: int = 0) -> Iterator[Pixels]:
         """The upright pixels of a file, `band` rows at a time; decoded once, and never held whole in this process.
 
         Nothing else can be read until the iterator is used up or closed.
         """
-        with self._answers(path, page, pixels=True) as spec:
+        with self._pictured(path, page) as spec:
             for y in range(0, spec.height, band):
-                yield self._band(spec, y, min(y + band, spec.height))
+                yield self._band(spec.shape, spec.dtype, y, min(y + band, spec.height))
+
+    def window(self, path: Path, window: Window, page: int = 0, *, keep_mem: int = KEEP_MEM) -> Pixels:
+        """The upright pixels (y, x, c) of a window inside an image: those that `read` gives there, byte for byte.
+
+        Of a TIFF only the strips or tiles that hold the window are decoded, and of an uncompressed strip only the
+        bytes are read; of other formats the picture is decoded once and kept until another one is read, or `rest`.
+        The child keeps the file open, sees when it has changed, and keeps up to `keep_mem` bytes of decoded strips or
+        tiles for the next window. Raises as `read` does; what no window needs may be damaged without an error.
+        """
+        asked = (window.y0, window.x0, window.y1, window.x1)
+        with self._asked({"want": "window", "window": asked, "keep_mem": keep_mem}, path, page) as child:
+            decoding = cast("int", self._reply(child, path.name, self.limits.decode_base_s)["decoding"])
+            answer = self._reply(child, path.name, self.limits.decode_s(decoding))
+            height, width, channels = cast("list[int]", answer["shape"])
+            return self._band((height, width, channels), cast("Depth", answer["dtype"]), 0, height)
+
+    def storage(self, path: Path, page: int = 0) -> tuple[ImageSpec, Storage]:
+        """What the header of a page says, and how its pixels lie in the file. Raises as `spec` does."""
+        with self._asked({"want": "storage"}, path, page) as child:
+            answer = self._reply(child, path.name, self.limits.decode_base_s)
+            found = Storage(**cast("dict[str, int]", answer["storage"]))  # type: ignore[arg-type]
+            return unpacked(cast("dict[str, object]", answer["spec"])), found
+
+    def page_roles(self, path: Path) -> tuple[tuple[Role, ...], str | None]:
+        """What each page of a TIFF is, and what is wrong with the chain of them, if anything is. Raises as `spec`."""
+        with self._asked({"want": "pages"}, path) as child:
+            answer = self._reply(child, path.name, self.limits.decode_base_s)
+            return tuple(cast("list[Role]", answer["roles"])), cast("str | None", answer["broken"])
+
+    def rest(self) -> None:
+        """Have the child close the files that it keeps open for `window`, and let go of what it decoded of them."""
+        if self._child is not None:
+            with self._asked({"want": "rest"}, Path()) as child:
+                self._reply(child, "the decoder", self.limits.decode_base_s)
 
     def close(self) -> None:
         """End the child and give back what was shared with it. A closed decoder reads no more."""
@@ -94,41 +133,44 @@ class Decoder:
         self._complaints.close()
 
     @contextmanager
-    def _answers(self, path: Path, page: int, *, pixels: bool) -> Iterator[ImageSpec]:
-        """The spec of a file; inside the `with`, its pixels lie in the shared memory if they were asked for."""
+    def _asked(self, wanted: Wanted, path: Path, page: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+        """The child, with a request sent; what it shares inside the `with` is gone after it."""
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("a Decoder serves one caller at a time: use up or close its rows() first")
         try:
-            child = self._ready_child()
-            request: Request = {
-                "path": str(path.absolute()),
-                "page": page,
-                "limits": asdict(self.limits),
-                "pixels": pixels,
-            }
-            _send(child, request)
-            wait_s = self.limits.decode_base_s
-            spec = unpacked(cast("dict[str, object]", self._reply(child, path.name, wait_s)["spec"]))
-            if pixels:
-                self._reply(child, path.name, self.limits.decode_s(spec.height * spec.width))
-            yield spec
+            child = self._ready_child(1 / _WINDOWS if wanted["want"] == "window" else 1)
+            _send(child, {**wanted, "path": str(path.absolute()), "page": page, "limits": asdict(self.limits)})
+            yield child
         finally:
             os.ftruncate(self._memory.fileno(), 0)
             self._lock.release()
 
-    def _band(self, spec: ImageSpec, start: int, stop: int) -> Pixels:
-        """Rows of the picture in the shared memory, copied out."""
-        row_nbytes = spec.nbytes // spec.height
+    @contextmanager
+    def _pictured(self, path: Path, page: int) -> Iterator[ImageSpec]:
+        """The spec of a file; inside the `with`, its pixels lie in the shared memory."""
+        with self._asked({"want": "pixels"}, path, page) as child:
+            spec = self._spec(child, path)
+            self._reply(child, path.name, self.limits.decode_s(spec.height * spec.width))
+            yield spec
+
+    def _spec(self, child: subprocess.Popen[bytes], path: Path) -> ImageSpec:
+        answer = self._reply(child, path.name, self.limits.decode_base_s)
+        return unpacked(cast("dict[str, object]", answer["spec"]))
+
+    def _band(self, shape: tuple[int, int, int], dtype: Depth, start: int, stop: int) -> Pixels:
+        """Rows of the pixels in the shared memory, copied out."""
+        _, width, channels = shape
+        row_nbytes = width * channels * np.dtype(dtype).itemsize
         first = start * row_nbytes // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         stop_at = stop * row_nbytes
         # A mapping is copied in half the time of a read, and is gone again when it is closed.
         with mmap.mmap(self._memory.fileno(), stop_at - first, prot=mmap.PROT_READ, offset=first) as mapped:
-            data = np.frombuffer(mapped, spec.dtype, offset=start * row_nbytes - first)
-            rows = data.reshape(stop - start, spec.width, spec.channels).copy()
+            data = np.frombuffer(mapped, dtype, offset=start * row_nbytes - first)
+            rows = data.reshape(stop - start, width, channels).copy()
             del data  # a mapping that is looked into cannot be closed
         return cast("Pixels", rows)
 
-    def _ready_child(self) -> subprocess.Popen[bytes]:
+    def _ready_child(self, cost: float) -> subprocess.Popen[bytes]:
         """The child, a new one where there is none, it has ended, or it has served enough."""
         if self._child is not None and (self._child.poll() is not None or self._served >= _MAX_IMAGES):
             self._stop()
@@ -136,7 +178,7 @@ class Decoder:
             self._child = self._started()
             self._served = 0
             self._reply(self._child, "the decoder", _START_S)
-        self._served += 1
+        self._served += cost
         return self._child
 
     def _started(self) -> subprocess.Popen[bytes]:

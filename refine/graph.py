@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ OPSET = 17
 IR_VERSION = 8
 LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G, B in luma: ITU-R BT.601."""
+
+_ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min"})
+"""Operators that broadcast."""
 
 Dim = int | str
 Attribute = int | str | Sequence[int]
@@ -83,26 +86,34 @@ class Graph:
 
     def ops(self, kind: str, outputs: int, *operands: Value | float, **attributes: Attribute) -> list[Value]:
         """Write one node with several outputs and give them in order."""
-        names = [(v if isinstance(v, Value) else self.constant(float(v))).name for v in operands]
+        names = [self._operand(kind, v).name for v in operands]
         results = [self._fresh(kind.lower()) for _ in range(outputs)]
         node = helper.make_node(kind, names, results, name=results[0])
         node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
         self._nodes.append(node)
         return [Value(self, name) for name in results]
 
-    def merge(self, model: onnx.ModelProto, image: Value, prefix: str) -> Value:
-        """Write a whole network into this graph, fed with `image`; gives its first output.
+    def _operand(self, kind: str, operand: Value | float) -> Value:
+        if isinstance(operand, Value):
+            return operand
+        # onnxruntime walks a plane and a number without axes ten times slower than a plane and a vector of one.
+        return self.constant(np.full(1, operand, np.float32) if kind in _ARITHMETIC else float(operand))
 
-        Raises ProgramError where its opset is not ours: its operators could mean something else here.
+    def merge(
+        self, model: onnx.ModelProto, image: Value, prefix: str, others: Mapping[str, Value] | None = None
+    ) -> Value:
+        """Write a whole network into this graph; gives its first output.
+
+        `others` feeds inputs by their names, `image` the one that is left. Raises ProgramError where an input is
+        left without a value or a value without an input, and where the opset is not ours: operators could mean
+        something else here.
         """
         opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
         if opset != OPSET:
             msg = f"network {prefix!r} is of opset {opset}, a program of opset {OPSET}; export it with opset {OPSET}"
             raise ProgramError(msg)
         graph = model.graph
-        weights = {w.name for w in graph.initializer}
-        entry = next(i.name for i in graph.input if i.name not in weights)
-        names = {"": "", entry: image.name}
+        names = {"": "", **_fed(graph, image, prefix, others or {})}
         for weight in graph.initializer:
             copy = onnx.TensorProto()
             copy.CopyFrom(weight)
@@ -204,3 +215,17 @@ class Graph:
     def _fresh(self, stem: str) -> str:
         self._count += 1
         return f"{stem}_{self._count}"
+
+
+def _fed(network: onnx.GraphProto, image: Value, prefix: str, others: Mapping[str, Value]) -> dict[str, str]:
+    """The name in our graph of what feeds each input of the network."""
+    weights = {w.name for w in network.initializer}
+    inputs = [i.name for i in network.input if i.name not in weights]
+    left = [name for name in inputs if name not in others]
+    if len(left) != 1 or not others.keys() <= set(inputs):
+        msg = (
+            f"network {prefix!r} has the inputs {', '.join(inputs)}: one takes the image, and each of the rest a value "
+            f"under its name; given were {', '.join(sorted(others)) or 'none'}"
+        )
+        raise ProgramError(msg)
+    return {left[0]: image.name, **{name: value.name for name, value in others.items()}}

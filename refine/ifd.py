@@ -173,8 +173,11 @@ def _little(data: bytes, letter: int, kind: Kind) -> bytes:
     return np.frombuffer(data, f">u{width}").astype(f"<u{width}").tobytes()
 
 
-def _packed(entries: Sequence[Entry], at: int, kind: Kind, raw: Sequence[bytes] = ()) -> bytes:
-    """A directory to lie at `at` with the values and directories behind it; raw entries are taken as they are."""
+def _packed(entries: Sequence[Entry], at: int, kind: Kind, raw: Sequence[bytes] = (), following: int = 0) -> bytes:
+    """A directory to lie at `at` with the values and directories behind it; raw entries are taken as they are.
+
+    following is where the next directory of the file lies, 0 for none.
+    """
     width = struct.calcsize(kind.entry) + kind.inline
     count = len(entries) + len(raw)
     behind = at + struct.calcsize(kind.head) + count * width + struct.calcsize(kind.offset)
@@ -192,27 +195,31 @@ def _packed(entries: Sequence[Entry], at: int, kind: Kind, raw: Sequence[bytes] 
         letter = _LONG8 if entry.children is not None and kind.big else entry.kind
         rows.append(struct.pack(kind.entry, entry.tag, letter, entry.count) + inline)
     rows.sort(key=lambda row: struct.unpack_from(kind.order + "H", row))
-    return b"".join(chain([struct.pack(kind.head, count)], rows, [struct.pack(kind.offset, 0)], values))
+    return b"".join(chain([struct.pack(kind.head, count)], rows, [struct.pack(kind.offset, following)], values))
 
 
-def add_tags(file: BinaryIO, entries: Sequence[Entry]) -> None:
-    """Write the first directory of a little-endian TIFF of one page once more, behind all else, with tags added.
+def add_tags(file: BinaryIO, entries: Sequence[Entry], page: int = 0) -> None:
+    """Write the directory of a page of a little-endian TIFF once more, behind all else, with tags added.
 
-    Those it has already are kept. What the old one takes up stays in the file, unused.
+    Those it has already are kept, and so are the pages behind it. What the old one takes up stays in the file, unused.
     """
     file.seek(0)
     kind = Kind("<", big=file.read(4) == b"II+\0")
-    place = 8 if kind.big else 4
-    file.seek(place)
-    (at,) = struct.unpack(kind.offset, file.read(struct.calcsize(kind.offset)))
-    file.seek(at)
-    (count,) = struct.unpack(kind.head, file.read(struct.calcsize(kind.head)))
+    place, size = 8 if kind.big else 4, struct.calcsize(kind.offset)
     width = struct.calcsize(kind.entry) + kind.inline
+    for index in range(page + 1):
+        file.seek(place)
+        (at,) = struct.unpack(kind.offset, file.read(size))
+        file.seek(at)
+        (count,) = struct.unpack(kind.head, file.read(struct.calcsize(kind.head)))
+        if index < page:
+            place = file.tell() + count * width
     raw = [file.read(width) for _ in range(count)]
+    (following,) = struct.unpack(kind.offset, file.read(size))
     taken = {struct.unpack_from("<H", row)[0] for row in raw}
     end = file.seek(0, io.SEEK_END)
     at = end + end % 2
     added = [entry for entry in entries if entry.tag not in taken]
-    file.write(bytes(at - end) + _packed(added, at, kind, raw))
+    file.write(bytes(at - end) + _packed(added, at, kind, raw, following))
     file.seek(place)
     file.write(struct.pack(kind.offset, at))

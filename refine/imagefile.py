@@ -8,7 +8,7 @@ moved in and out as they are, but for the orientation, which is 1 in every file 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ __all__ = [
     "read_spec",
     "staged",
     "suffix_format",
+    "write_pyramids",
     "write_tiff",
 ]
 
@@ -82,7 +83,7 @@ def read_spec(path: Path, limits: Limits = _DEFAULT_LIMITS, page: int = 0) -> Im
 
     Raises ImageReadError for what is no readable image, LimitError for what is over the limits.
     """
-    with _one_line(path.name):
+    with one_line(path.name):
         return _read_spec(path, limits, page)
 
 
@@ -91,7 +92,8 @@ def read_pixels(path: Path, spec: ImageSpec, limits: Limits = _DEFAULT_LIMITS) -
 
     Raises ImageReadError where the file is damaged or its pixels are not what its header said.
     """
-    with _one_line(path.name):
+    with one_line(path.name):
+        limits.check_whole(path.name, spec.nbytes)
         pixels = upright(_stored_pixels(path, spec, limits), spec.orientation)
     if pixels.shape != spec.shape or pixels.dtype != spec.dtype:
         found = f"{pixels.shape} {pixels.dtype}"
@@ -136,8 +138,8 @@ def _stored_pixels(path: Path, spec: ImageSpec, limits: Limits) -> Pixels:
 
 
 @contextmanager
-def _one_line(name: str) -> Iterator[None]:
-    """Turn whatever a codec raises into an ImageReadError of one line."""
+def one_line(name: str) -> Iterator[None]:
+    """Turn whatever a codec raises inside the `with` into an ImageReadError of one line."""
     try:
         yield
     except (RefineError, MemoryError):
@@ -246,9 +248,34 @@ def write_tiff(path: Path, spec: ImageSpec, blocks: Iterable[Pixels], tile: int)
     Only a few blocks are held at a time. Nothing is visible under `path` before all of them have come.
     """
     check_fits(spec, "tiff")
+    _check_tile(path, tile)
+    with staged(path) as temporary:
+        tiffwriter.write_blocks(temporary, _righted(spec), iter(blocks), tile, path.name)
+
+
+def write_pyramids(
+    path: Path,
+    pages: Sequence[tuple[ImageSpec, Sequence[tuple[int, int]]]],
+    tiles: Iterable[bytes],
+    tile: int,
+    compression: tiffwriter.Compression = "none",
+) -> None:
+    """Write a tiled TIFF of pages, each with its smaller levels in SubIFDs; then publish it.
+
+    pages: the spec of each, and (height, width) of its levels, the largest first. tiles: `tiffwriter.encoded_tile` of
+    each, in the order of pages, levels, rows and columns. BigTIFF where it may pass 4 GB. Only one tile is held at a
+    time, and nothing is visible under `path` before all of them have come.
+    """
+    _check_tile(path, tile)
+    for spec, _ in pages:
+        check_fits(spec, "tiff")
+    with staged(path) as temporary:
+        righted_pages = [(_righted(spec), sizes) for spec, sizes in pages]
+        tiffwriter.write_pyramids(temporary, righted_pages, iter(tiles), tile, compression)
+
+
+def _check_tile(path: Path, tile: int) -> None:
     if tile < 16 or tile % 16:
         raise ImageWriteError(
             f"{path.name}: a TIFF's tile is a multiple of 16 px, not {tile}; use {tile // 16 * 16 + 16}"
         )
-    with staged(path) as temporary:
-        tiffwriter.write_blocks(temporary, _righted(spec), iter(blocks), tile, path.name)

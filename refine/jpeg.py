@@ -26,13 +26,15 @@ from refine.spec import Image, ImageSpec, Pixels
 MAX_SIDE = 65_500
 """px; libjpeg refuses more, though the format could say 65,535."""
 
-_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+_SOI, _EOI, _SOS, _TEM, _DQT = 0xD8, 0xD9, 0xDA, 0x01, 0xDB
 _RESTARTS = range(0xD0, 0xD8)
 _LOSSLESS = 0xC3
 _FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "arithmetic", 0xCA: "arithmetic progressive",
            _LOSSLESS: "lossless"}  # fmt: skip
 _OTHER_FRAMES = {0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCB: "lossless arithmetic",
                  0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical"}  # fmt: skip
+_ZIGZAG = sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8))
+"""Place in the block of each step of a table as it is stored (T.81, figure A.6)."""
 _MAX_JUNK = 65_536
 """Bytes between two segments that are stepped over, as libjpeg does."""
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
@@ -81,6 +83,7 @@ def read_spec(file: BinaryIO, name: str, limits: Limits) -> ImageSpec:
         space="cmyk" if frame.is_cmyk else "additive",
         metadata=found.metadata,
         notes=notes,
+        quantisation=_quantisation(segments),
     )
     return with_icc(spec, found.icc)
 
@@ -109,6 +112,24 @@ def _header(file: BinaryIO, name: str, limits: Limits) -> tuple[Frame, list[tupl
     if frame is None:
         raise _damaged(name, "a scan comes before the frame's size")
     return frame, segments
+
+
+def _quantisation(segments: list[tuple[int, bytes]]) -> tuple[int, ...] | None:
+    """The steps of the first component, row by row; None where they are missing, as in a lossless JPEG."""
+    tables: dict[int, tuple[int, ...]] = {}
+    wanted = 0
+    for marker, payload in segments:
+        if marker in _FRAMES:
+            wanted = payload[8] if len(payload) > 8 else 0
+        while marker == _DQT and payload:
+            form = ">64H" if payload[0] >> 4 else ">64B"
+            nbytes = 1 + struct.calcsize(form)
+            if len(payload) < nbytes:
+                break
+            tables[payload[0] & 15] = struct.unpack_from(form, payload, 1)
+            payload = payload[nbytes:]  # noqa: PLW2901 one segment may hold several tables
+    found = tables.get(wanted)
+    return None if found is None else tuple(step for _, step in sorted(zip(_ZIGZAG, found, strict=True)))
 
 
 def check_scans(data: bytes, name: str, limits: Limits) -> None:

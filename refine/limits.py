@@ -19,9 +19,13 @@ class Limits:
     """
 
     max_pixels: int = 200_000_000
-    """px, height x width, of an image decoded whole."""
+    """px, height x width, of an image."""
     max_side: int = 65_500
     """px of the longer side; the largest libjpeg takes."""
+    max_whole_nbytes: int = 2 << 30
+    """Bytes of the pixels of an image that cannot be read window by window, hence is held whole."""
+    max_pages: int = 10_000
+    """Pages of one file."""
     max_file_nbytes: int = 2 << 30
     """Bytes of the file."""
     max_metadata_nbytes: int = 16 << 20
@@ -59,8 +63,16 @@ class Limits:
         """Raise LimitError where a progressive JPEG has too many scans."""
         _check(name, "scans", scans, "max_scans", self.max_scans)
 
+    def check_pages(self, name: str, pages: int) -> None:
+        """Raise LimitError where a file has too many pages."""
+        _check(name, "pages", pages, "max_pages", self.max_pages)
+
+    def check_whole(self, name: str, nbytes: int) -> None:
+        """Raise LimitError where pixels, or strips that are decoded in one piece, are too large to be held at once."""
+        _check(name, "bytes of pixels to be held at once", nbytes, "max_whole_nbytes", self.max_whole_nbytes)
+
     def check_image(self, name: str, spec: ImageSpec) -> None:
-        """Raise LimitError where an image is too large to be decoded whole."""
+        """Raise LimitError where an image is too large."""
         size = f"px ({spec.height} x {spec.width})"
         _check(name, f"{size} on a side", max(spec.height, spec.width), "max_side", self.max_side)
         _check(name, size, spec.height * spec.width, "max_pixels", self.max_pixels)
@@ -70,3 +82,12 @@ def _check(name: str, what: str, found: int, field: str, limit: int) -> None:
     if found > limit:
         msg = f"{name}: {found:,} {what} is over the limit of {limit:,}; raise {field} if you trust the file"
         raise LimitError(msg)
+
+
+SCAN_LIMITS = Limits(
+    max_pixels=100_000_000_000,
+    max_side=1_000_000,
+    max_file_nbytes=4 << 40,
+    max_metadata_nbytes=64 << 20,
+)
+"""For archives, whose images are read window by window: `max_whole_nbytes` alone bounds what is held at once."""

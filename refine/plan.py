@@ -11,14 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from refine.card import load_card
 from refine.chain import Chain
 from refine.colour import Treatment, treatment
 from refine.errors import PlanError
 from refine.program import Layout, Program, compiled
 from refine.resample import Axis, Resample
 from refine.spec import Depth, ImageSpec
-from refine.upscale import Upscale
 from refine.window import Tile, Window, even_grid, grid
 
 MAX_SIDE = 1_000_000
@@ -86,6 +84,7 @@ class Plan:
             orientation=1,
             page=0,
             notes=notes,
+            quantisation=None,
         )
 
     @cached_property
@@ -241,9 +240,8 @@ class Plan:
     @property
     def _block_mem(self) -> int:
         height, width = self._read_shape
-        nets = [load_card(step.net) for step in self.chain.active if isinstance(step, Upscale)]
         scale, network = 1, 0
-        for card in nets:
+        for card in self.chain.cards:
             network = max(network, card.mem_per_px * height * width * scale**2)
             scale *= card.scale
         enlarged = height * width * scale**2

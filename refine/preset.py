@@ -14,6 +14,8 @@ from refine.chain import Order
 from refine.errors import PresetError
 from refine.spec import Depth
 
+Auto = Literal["auto"] | float
+"""A strength, or the word for the one that suits the image."""
 Toml = str | int | float | bool | list["Toml"] | dict[str, "Toml"]
 
 
@@ -34,6 +36,18 @@ class ResampleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RepairSettings:
+    """What is cleaned at the size of the source, by a network that is told how bad it is."""
+
+    net: str = "clean-x1"
+    """Id of the network; empty for none."""
+    noise: Auto = "auto"
+    """Sigma of the source's noise, 8-bit levels, 0..50; 0 for none. `auto`: as measured."""
+    quality: Auto = "auto"
+    """IJG quality of the source's JPEG compression, 1..100; 100 for none. `auto`: as measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class DenoiseSettings:
     """How much noise is taken out."""
 
@@ -47,14 +61,80 @@ class DenoiseSettings:
 class SharpenSettings:
     """How edges are raised."""
 
-    sigma: float = 1.0
-    """px of the output."""
-    amount: float = 0.25
-    """1 doubles the detail; 0 leaves the step out."""
-    threshold: float = 0.008
-    """Of full scale: finer detail is left alone."""
-    overshoot: float = 0.02
-    """Of full scale: how far beyond the edge's own levels a result may go."""
+    sigma: Auto = "auto"
+    """px of the output, 0.2..16. `auto`: as the softness that was measured, enlarged."""
+    amount: Auto = "auto"
+    """0..5: 1 doubles the detail; 0 leaves the step out. `auto`: as the softness asks and the noise allows."""
+    threshold: Auto = "auto"
+    """Of full scale: finer detail is left alone, coarser is lessened by it. `auto`: as the noise that remains."""
+    overshoot: Auto = "auto"
+    """Of full scale: how far beyond the edge's own levels a result may go. `auto`: as the noise allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToneSettings:
+    """Final adjustments. None of them is made unless asked for."""
+
+    black: float = 0.0
+    """Luma that becomes 0, of full scale, -0.25..0.95."""
+    white: float = 1.0
+    """Luma that becomes 1, of full scale, 0.05..1.25."""
+    gamma: float = 1.0
+    """0.2..5: above 1 brightens what lies between."""
+    contrast: float = 1.0
+    """0.5..1.5: slope of the curve at mid grey."""
+    saturation: float = 1.0
+    """0..4: gain on colour; 0 makes grey."""
+    match: float = 0.5
+    """0..1: how far an image is brought to the look of a reference, where one is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecideSettings:
+    """The rules that turn what was measured into strengths. They count where a setting is `auto`."""
+
+    weak: float = 8.0
+    """A result may hold so many px per px of detail in the source, along a side; beyond that there is no detail."""
+    too_weak: Literal["refuse", "flag"] = "refuse"
+    """What becomes of an image that is too weak for its size."""
+    noise_from: float = 1.5
+    """Sigma of a channel, 8-bit levels: weaker noise is left."""
+    grain_from: float = 0.3
+    """Correlation of the noise of neighbouring pixels from which it is grain, and part of the picture."""
+    quality_below: float = 90.0
+    """JPEG of this quality and better is left."""
+    repair_from: float = 0.5
+    """Result px per source px: a smaller result is not repaired, it averages noise and blocks out."""
+    plain_from: float = 1.2
+    """px of the source: a picture that is so soft is enlarged by the kernel, without networks."""
+    plain_half: float = 6.0
+    """Noise and JPEG, 8-bit levels, at which half that softness is enough."""
+    sharp_sigma: float = 0.5
+    """px of the source: blur that a sharp picture shows; only what is beyond it is softness."""
+    soft_from: float = 0.4
+    """px of the source: less softness is left as it is."""
+    soft_full: float = 0.8
+    """px of the source: from here on a soft picture gets the whole amount; between the two it grows evenly."""
+    halo_from: float = 20.0
+    """Percent of an edge: a picture whose edges overshoot so much is sharpened no further."""
+    amount: float = 1.5
+    """Amount of sharpening for a soft picture without noise."""
+    half: float = 4.0
+    """Noise that remains, 8-bit levels, at which the amount is half of that."""
+    overshoot: float = 0.1
+    """Of full scale: overshoot that is allowed there; lessened by noise as the amount is."""
+    coring: float = 1.5
+    """Threshold of the sharpening, as a multiple of the noise that remains."""
+    quality_noise: float = 0.1
+    """Noise, 8-bit levels, that each point of JPEG quality below 100 counts for."""
+    left: float = 0.1
+    """Share of noise and JPEG that remains where it was taken out."""
+    least: float = 0.0
+    """Amount for a picture that is not soft."""
+    least_sigma: float = 1.0
+    """px of the output: sigma for such a picture."""
+    least_overshoot: float = 0.02
+    """Of full scale: overshoot for such a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +178,12 @@ class Preset:
     """What it is called in reports."""
     order: Order = "checked"
     """`checked` or `as-written`."""
-    steps: tuple[str, ...] = ("upscale", "resample", "denoise", "sharpen")
+    steps: tuple[str, ...] = ("repair", "upscale", "resample", "denoise", "sharpen", "tone")
     """The order that `as-written` means."""
+    decide: DecideSettings = field(default_factory=DecideSettings)
+    """Rules for what is `auto`."""
+    repair: RepairSettings = field(default_factory=RepairSettings)
+    """Noise and JPEG blocks, at the source's size."""
     upscale: UpscaleSettings = field(default_factory=UpscaleSettings)
     """Networks."""
     resample: ResampleSettings = field(default_factory=ResampleSettings)
@@ -108,6 +192,8 @@ class Preset:
     """Noise."""
     sharpen: SharpenSettings = field(default_factory=SharpenSettings)
     """Edges."""
+    tone: ToneSettings = field(default_factory=ToneSettings)
+    """Final adjustments."""
     output: OutputSettings = field(default_factory=OutputSettings)
     """Files."""
     plan: PlanSettings = field(default_factory=PlanSettings)

@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from refine.assessment import Assessment
 from refine.chain import Chain
+from refine.decide import Decision, decide, number
 from refine.denoise import GuidedDenoise, denoise_radius
 from refine.errors import ChainError, PlanError
+from refine.look import Look
+from refine.match import towards
 from refine.plan import Plan, planned
 from refine.preset import Preset
+from refine.repair import Repair
 from refine.resample import Resample
 from refine.sharpen import UnsharpMask
 from refine.spec import ImageSpec
 from refine.step import Step
+from refine.tone import Tone
 from refine.upscale import Upscale
 
 MAX_SCALE = 16
@@ -66,18 +72,41 @@ class Settings:
     """What is done."""
     size: Size = field(default_factory=Size)
     """How large it becomes."""
+    reference: Look | None = None
+    """The look that images are brought nearer to, by `tone.match`; None for their own."""
 
-    def plan(self, spec: ImageSpec) -> Plan:
-        """The plan of one image. Raises ChainError or PlanError."""
+    def decided(self, spec: ImageSpec, found: Assessment | None) -> Decision:
+        """What one image needs. Raises PlanError where it is too weak for its size and that is to be refused."""
+        decision = decide(self.preset, (spec.height, spec.width), self.size.of(spec), found)
+        if decision.hopeless and self.preset.decide.too_weak == "refuse":
+            msg = f"too weak for this size: {decision.reasons[0]}; or mean it with --set decide.too_weak=flag"
+            raise PlanError(msg)
+        return decision
+
+    def plan(self, spec: ImageSpec, found: Assessment | None = None) -> Plan:
+        """The plan of one image, as assessed; unassessed, the plan that costs most. Raises ChainError or PlanError."""
         output = self.size.of(spec)
         cut = self.preset.plan
         dtype = None if self.preset.output.dtype == "source" else self.preset.output.dtype
-        chain = chain_for(self.preset, spec, output)
+        chain = chain_for(self.decided(spec, found).preset, spec, output, self.tone(found))
         return planned(chain, spec, output, dtype=dtype, tile=cut.tile, block=cut.block, allowed_mem=cut.allowed_mem)
 
+    def tone(self, found: Assessment | None) -> Tone:
+        """The final adjustments of one image: those of the preset, or those that bring it nearer to the reference."""
+        asked = self.preset.tone
+        own = Tone(asked.black, asked.white, asked.gamma, asked.contrast, asked.saturation)
+        if self.reference is None:
+            return own
+        if not own.is_identity:
+            msg = "an image is adjusted by hand or matched to a reference, not both; leave out the one or the other"
+            raise ChainError(msg)
+        if found is None:
+            return Tone(contrast=1.1)  # any adjustment: a plan must allow for one
+        return Tone() if found.look is None else towards(found.look, self.reference, asked.match)
 
-def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int]) -> Chain:
-    """The chain that a preset means for an image that becomes `output` (height, width, px)."""
+
+def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int], tone: Tone | None = None) -> Chain:
+    """The chain that a decided preset means for an image that becomes `output` (height, width, px), tone last."""
     enlargement = max(Fraction(output[0], spec.height), Fraction(output[1], spec.width))
     if enlargement > MAX_SCALE:
         msg = (
@@ -85,12 +114,17 @@ def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int]) -> Chain
             f"({spec.width} x {spec.height} to {output[1]} x {output[0]} px); start from a larger source"
         )
         raise PlanError(msg)
+    repair: list[Step | Resample] = []
+    if preset.repair.net:
+        repair = [Repair(preset.repair.net, number(preset.repair.noise), number(preset.repair.quality))]
     nets = networks(enlargement) if preset.upscale.nets == "auto" else preset.upscale.nets
     made: dict[str, list[Step | Resample]] = {
+        "repair": repair,
         "upscale": [Upscale(net) for net in nets],
         "resample": [Resample(preset.resample.kernel)],
         "denoise": [GuidedDenoise(preset.denoise.luma, preset.denoise.chroma, denoise_radius(enlargement))],
         "sharpen": [UnsharpMask(*_values(preset))],
+        "tone": [tone or Tone()],
     }
     if unknown := [name for name in preset.steps if name not in made]:
         msg = f"unknown step {unknown[0]!r}; steps are {', '.join(made)}"
@@ -114,7 +148,7 @@ def networks(enlargement: Fraction) -> tuple[str, ...]:
 
 def _values(preset: Preset) -> tuple[float, float, float, float]:
     sharpen = preset.sharpen
-    return sharpen.sigma, sharpen.amount, sharpen.threshold, sharpen.overshoot
+    return number(sharpen.sigma), number(sharpen.amount), number(sharpen.threshold), number(sharpen.overshoot)
 
 
 def _rounded(length: Fraction) -> int:

@@ -80,6 +80,8 @@ class ImageSpec:
     """EXIF, XMP and IPTC blocks as the file has them; of a picture to be written, those that go into its file."""
     notes: tuple[str, ...] = ()
     """What reading chose or changed, short sentences for a job's report: `frame 1 of 12`, `palette expanded`."""
+    quantisation: tuple[int, ...] | None = None
+    """Of a JPEG, the 64 steps of its first component, row by row of the block as it is stored; None otherwise."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1 or self.channels not in _CHANNELS[self.space]:

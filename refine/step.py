@@ -13,12 +13,14 @@ from refine.graph import Graph, Value
 
 
 class Stage(IntEnum):
-    """The order things are done in: enlarge what is there, clean it, then raise its contrast."""
+    """The order things are done in: clean what would be enlarged, enlarge, clean the rest, then raise contrast."""
 
-    UPSCALE = 1
-    RESAMPLE = 2
-    DENOISE = 3
-    SHARPEN = 4
+    REPAIR = 1
+    UPSCALE = 2
+    RESAMPLE = 3
+    DENOISE = 4
+    SHARPEN = 5
+    TONE = 6
 
 
 @runtime_checkable

@@ -8,6 +8,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 
+from refine.assess import assess
+
 
 def picture(height, width, channels=3, dtype="uint8", seed=0):
     """A picture (y, x, c) with edges, ramps and grain; no two tiles of it are alike."""
@@ -49,3 +51,8 @@ def small_tree(folder, count=5):
         pixels = picture(20 + 3 * number, 33 - number, channels, dtype, seed=number)
         write_picture(folder / ("a" if number % 2 else "b") / f"{number}{suffix}", pixels)
     return folder
+
+
+def assessed_plan(settings, image):
+    """The plan of an image, as the jobs make it: by what is measured on it."""
+    return settings.plan(image.spec, assess(image.pixels, image.spec))

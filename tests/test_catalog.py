@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from strategies_files import picture, read_picture, small_tree, write_picture
+from strategies_files import assessed_plan, picture, read_picture, small_tree, write_picture
 
 from pipelines import catalog as catalogs
 from pipelines import estimate, graph, manifest, store, tasks
@@ -46,7 +46,7 @@ def plain_digests(folder, settings):
     digests = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         image = read_image(path)
-        pixels = restored_pixels(image.pixels, settings.plan(image.spec))
+        pixels = restored_pixels(image.pixels, assessed_plan(settings, image))
         if path.suffix == ".jpg":
             pixels = read_picture(write_picture(path.parents[1] / "jpeg" / "expected.jpg", pixels))
         digests[str(path.relative_to(folder))] = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
@@ -214,7 +214,7 @@ class _Large:
         status = source.stat()
         self.item = Restore("a.png", source, folder / "target" / "a.png", status.st_size, status.st_mtime_ns)
         self.spec = read_image(source).spec
-        self.plan = settings.plan(self.spec)
+        self.plan = assessed_plan(settings, read_image(source))
         self.work = folder / "work" / work_name(self.item, "key")
         self.ingested = self.do(Ingest(self.item, self.work, "key"))
         self.shards = {}

@@ -11,7 +11,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from strategies_files import picture, read_picture, small_tree, write_picture
+from strategies_files import assessed_plan, picture, read_picture, small_tree, write_picture
 
 from pipelines import cli
 from refine.imagefile import read_image
@@ -71,7 +71,8 @@ def test_command_is_documented(words, command):
 
 def test_restore_equals_the_plain_loop(tmp_path, photo, called):
     """`restore` writes the pixels of the plain loop, into PNG whole and into TIFF tile by tile."""
-    plan = Settings(load_preset("balanced", {"upscale.nets": "[]"}), Size(exact=(90, 120))).plan(read_image(photo).spec)
+    settings = Settings(load_preset("balanced", {"upscale.nets": "[]"}), Size(exact=(90, 120)))
+    plan = assessed_plan(settings, read_image(photo))
     expected = restored_pixels(read_image(photo).pixels, plan)
     for name in ("large.png", "large.tif"):
         code, out, _ = called("restore", photo, tmp_path / name, "--size", "120x90", *CHEAP)
@@ -83,7 +84,8 @@ def test_restore_streams_many_tiles_into_tiff(tmp_path, called):
     """A TIFF of several tiles of its file, the last ones cut off, has the pixels of the plain loop."""
     source = write_picture(tmp_path / "a.tif", picture(290, 300, 3, "uint16"))
     assert called("restore", source, tmp_path / "b.tif", "--scale", "2", *CHEAP)[0] == cli.OK
-    plan = Settings(load_preset("balanced", {"upscale.nets": "[]"}), Size(scale=2)).plan(read_image(source).spec)
+    settings = Settings(load_preset("balanced", {"upscale.nets": "[]"}), Size(scale=2))
+    plan = assessed_plan(settings, read_image(source))
     assert np.array_equal(read_picture(tmp_path / "b.tif"), restored_pixels(read_image(source).pixels, plan))
 
 
@@ -117,7 +119,7 @@ def test_restore_of_a_broken_file_fails_in_one_line(tmp_path, photo, called):
         (["b.png", "--scale", "x"], "is no number"),
         (["b.png", "--size", "10"], "is no size"),
         (["b.png", "--scale", "2", "--long-side", "9"], "give one of them"),
-        (["b.png", "--scale", "40"], "up to 16 times"),
+        (["b.png", "--scale", "40"], "too weak for this size"),
         (["b.png", "--set", "sharpen"], "key=value"),
         (["b.png", "--set", "sharpen.amont=1"], "did you mean 'sharpen.amount'"),
         (["b.png", "--preset", "none"], "no preset 'none'"),
@@ -158,7 +160,7 @@ def test_plan_over_its_memory_is_refused(photo, called):
 def test_models_and_doctor_say_what_is_there(called):
     """The networks are listed, and the doctor finds nothing wrong."""
     code, out, _ = called("models", "list", "--json")
-    assert (code, [card["id"] for card in json.loads(out)]) == (0, ["fast-x2", "fast-x4"])
+    assert (code, [card["id"] for card in json.loads(out)]) == (0, ["clean-x1", "fast-x2", "fast-x4"])
     code, out, _ = called("doctor", "--json")
     assert code == cli.OK
     assert all(finding["good"] for finding in json.loads(out))

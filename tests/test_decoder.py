@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import zlib
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import tifffile
 from PIL import Image as Pillow
 
 from refine import decoder as decoder_module
@@ -20,8 +23,9 @@ from refine.decode_child import packed, unpacked
 from refine.decoder import Decoder
 from refine.errors import ImageReadError, LimitError
 from refine.imagefile import encode_image, read_image
-from refine.limits import Limits
+from refine.limits import SCAN_LIMITS, Limits
 from refine.spec import Image, ImageSpec, Metadata, Resolution
+from refine.window import Window
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +254,86 @@ def test_decoder_does_not_import_from_where_one_stands(photo, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     with Decoder() as decoder:
         assert decoder.spec(photo).height == 40
+
+
+def test_decoder_window_is_the_picture_there(decoder, photo, tmp_path):
+    """Windows of a picture that is held whole, and of one in tiles, are what `read` gives there."""
+    tiled = tmp_path / "tiled.tif"
+    tifffile.imwrite(tiled, decoder.read(photo).pixels, tile=(16, 16), compression="zlib", photometric="rgb")
+    whole = decoder.read(photo).pixels
+    for path in (photo, tiled, photo):
+        for window in (Window(0, 0, 1, 1), Window(3, 5, 31, 29), Window(0, 0, 40, 30)):
+            found = decoder.window(path, window)
+            assert found.flags.writeable
+            np.testing.assert_array_equal(found, whole[window.slices])
+
+
+def test_decoder_window_raises_what_the_child_raises(photo, tmp_path):
+    """What is wrong with a file or a window is an error of one line, and the child goes on."""
+    with Decoder(Limits(max_pixels=1200)) as decoder:
+        decoder.spec(photo)
+        child = decoder._child.pid
+        with pytest.raises(ImageReadError, match=r"^none\.tif: cannot be read: No such file"):
+            decoder.window(tmp_path / "none.tif", Window(0, 0, 1, 1))
+        with pytest.raises(ImageReadError, match=r"^photo\.png: has 40 x 30 px"):
+            decoder.window(photo, Window(0, 0, 41, 1))
+        with pytest.raises(LimitError, match=r"^large\.png: .*max_pixels"):
+            decoder.window(written(tmp_path / "large.png", 41, 30), Window(0, 0, 1, 1))
+        assert decoder.window(photo, Window(0, 0, 2, 3)).shape == (2, 3, 3)
+        assert decoder._child.pid == child
+
+
+@pytest.mark.parametrize("when", ["", "say({'decoding': 1}); "], ids=["opening", "decoding"])
+def test_decoder_window_outlives_its_child(photo, when):
+    """A child that dies while it opens a file, or decodes a window of it, is an ImageReadError that says so."""
+    command = stand_in(f"{when}os.kill(os.getpid(), signal.SIGSEGV)")
+    with Decoder(command=command) as decoder:
+        with pytest.raises(ImageReadError, match=r"^photo\.png: the decoder died on this file \(signal 11"):
+            decoder.window(photo, Window(0, 0, 1, 1))
+        decoder._command = decoder_module._COMMAND
+        assert decoder.window(photo, Window(0, 0, 1, 1)).shape == (1, 1, 3)
+
+
+def test_decoder_windows_hardly_count(photo, monkeypatch):
+    """A child is replaced after so many images, but a window is not one."""
+    monkeypatch.setattr(decoder_module, "_MAX_IMAGES", 2)
+    with Decoder() as decoder:
+        decoder.window(photo, Window(0, 0, 1, 1))
+        child = decoder._child.pid
+        for _ in range(20):
+            decoder.window(photo, Window(0, 0, 1, 1))
+        assert decoder._child.pid == child
+
+
+def test_decoder_rests(tmp_path):
+    """After `rest` the child holds neither the picture nor the file."""
+    path = flat(tmp_path / "large.png", 4000)
+    tiff = tmp_path / "a.tif"
+    tifffile.imwrite(tiff, np.zeros((40, 30), np.uint8))
+    with Decoder() as decoder:
+        decoder.rest()
+        decoder.window(tiff, Window(0, 0, 1, 1))
+        decoder.window(path, Window(0, 0, 1, 1))
+        child = psutil.Process(decoder._child.pid)
+        assert [file.path for file in child.open_files() if file.path.startswith(str(tmp_path))] == [str(tiff)]
+        held = child.memory_info().rss
+        decoder.rest()
+        assert held - child.memory_info().rss > 40_000_000  # the picture has 48 MB
+        assert not [file.path for file in child.open_files() if file.path.startswith(str(tmp_path))]
+
+
+@pytest.mark.parametrize("layout", [{"tile": (512, 512)}, {"rowsperstrip": 4}], ids=str)
+def test_decoder_window_needs_little_of_a_huge_tiff(tmp_path, layout):
+    """A window of 1.8 GB of pixels takes the child no more than the window, what it keeps, and a strip or two."""
+    path, side = tmp_path / "huge.tif", 30_000
+    high, wide = layout.get("tile", (layout.get("rowsperstrip"), side))
+    block = zlib.compress(bytes(high * wide * 2))
+    blocks = itertools.repeat(block, -(-side // high) * -(-side // wide))
+    tifffile.imwrite(path, blocks, shape=(side, side), dtype=np.uint16, compression="zlib", metadata=None, **layout)
+    with Decoder(SCAN_LIMITS) as decoder:
+        decoder.storage(path)
+        child = psutil.Process(decoder._child.pid)
+        before = child.memory_info().rss
+        for y in (0, 12_345, side - 1072):
+            assert not decoder.window(path, Window(y, 777, y + 1072, 777 + 1072)).any()
+        assert child.memory_info().rss - before < 60_000_000

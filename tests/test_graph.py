@@ -121,3 +121,28 @@ def test_merge_keeps_two_copies_apart(image):
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)])
     found = computed(lambda g, v: g.merge(model, g.merge(model, v, "one"), "two"), image)
     np.testing.assert_array_equal(found, image * 4)
+
+
+def told_network() -> onnx.ModelProto:
+    """A network that multiplies its image by what it is told; the image is not its first input."""
+    shapes = {"told": [1, 1, 1, 1], "a": [1, 3, "y", "x"], "b": [1, 3, "y", "x"]}
+    told, entry, end = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in shapes.items())
+    body = helper.make_graph([helper.make_node("Mul", ["a", "told"], ["b"])], "g", [told, entry], [end])
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_merge_feeds_every_input(image):
+    """An input beside the image takes the value under its name, whatever their order."""
+    found = computed(
+        lambda g, v, s: g.merge(told_network(), v, "net", {"told": s}), image, np.full((1, 1, 1, 1), 0.25, np.float32)
+    )
+    np.testing.assert_array_equal(found, image / 4)
+
+
+@pytest.mark.parametrize("fed", [(), ("told", "more"), ("told", "a")], ids=["too-few", "unknown", "all"])
+def test_merge_refuses_what_does_not_fit(fed):
+    """An input that nobody feeds, or a value for none, is refused with the inputs there are."""
+    graph = Graph()
+    value = graph.input("image", "float32", [1, 3, "y", "x"])
+    with pytest.raises(ProgramError, match="network 'net' has the inputs told, a: one takes the image"):
+        graph.merge(told_network(), value, "net", dict.fromkeys(fed, value))

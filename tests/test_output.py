@@ -15,7 +15,7 @@ import pytest
 from blobs import GREY, IPTC, SRGB, XMP, exif
 from inkprofile import LINEAR, ink_profile
 from PIL import Image as Pillow
-from strategies_files import picture, write_picture
+from strategies_files import assessed_plan, picture, write_picture
 
 from pipelines import catalog as catalogs
 from pipelines import cli, identity, ingest, manifest, output, tasks
@@ -154,7 +154,7 @@ def test_catalog_turns_once(tree):
     assert source.spec.orientation == 6
     assert result.spec.orientation == 1
     assert result.spec.shape == (2 * 31, 2 * 24, 3)
-    expected = restored_pixels(source.pixels, settings_for().plan(source.spec))
+    expected = restored_pixels(source.pixels, assessed_plan(settings_for(), source))
     assert np.abs(result.pixels.astype(int) - expected).mean() < 2
 
 
@@ -174,7 +174,7 @@ def test_catalog_writes_the_nearest_format_and_says_so(tree, name):
     found = read_image(tree.target / renamed)
     assert found.spec.dtype == dtype
     source = read_image(tree.source / name)
-    assert np.array_equal(found.pixels, restored_pixels(source.pixels, settings_for().plan(source.spec)))
+    assert np.array_equal(found.pixels, restored_pixels(source.pixels, assessed_plan(settings_for(), source)))
     assert any(note.endswith(told) for note in tree.notes[name])
     assert not (tree.target / name).exists()
 
@@ -350,12 +350,18 @@ def test_deed_says_networks_and_strengths():
     """What was done is said in the order it was done, with strengths; a step that did nothing is not in it."""
     plan = Settings(load_preset("balanced", {"denoise.luma": "2"}), Size(scale=Fraction(5, 2))).plan(SPEC)
     deed = output.deed(plan, "class")
-    assert [step.split()[0] for step in deed.steps] == ["upscale", "resample", "guided-denoise", "unsharp-mask"]
-    assert deed.steps[2].startswith("guided-denoise luma=2 chroma=0 ")
-    assert deed.nets == (("fast-x2", load_card("fast-x2").sha256),)
+    assert [step.split()[0] for step in deed.steps] == [
+        "repair",
+        "upscale",
+        "resample",
+        "guided-denoise",
+        "unsharp-mask",
+    ]
+    assert deed.steps[3].startswith("guided-denoise luma=2 chroma=0 ")
+    assert deed.nets == tuple((net, load_card(net).sha256) for net in ("clean-x1", "fast-x2"))
     assert (deed.program, deed.scale, deed.execution_class) == ("refine", 2.5, "class")
     twice = output.deed(Settings(size=Size(scale=Fraction(2))).plan(SPEC), "class")
-    assert [step.split()[0] for step in twice.steps] == ["upscale", "unsharp-mask"]
+    assert [step.split()[0] for step in twice.steps] == ["repair", "upscale", "unsharp-mask"]
 
 
 def test_output_formats_are_those_written():

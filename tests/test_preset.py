@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from dataclasses import fields, is_dataclass, replace
 from typing import get_type_hints
 
@@ -18,6 +19,15 @@ def keys(kind: type = Preset, stem: str = "") -> list[str]:
         key
         for f in fields(kind)
         for key in (keys(hints[f.name], f"{stem}{f.name}.") if is_dataclass(hints[f.name]) else [stem + f.name])
+    ]
+
+
+def said_keys(table: dict, stem: str = "") -> list[str]:
+    """Dotted keys of a parsed file, as they stand in it."""
+    return [
+        key
+        for name, value in table.items()
+        for key in (said_keys(value, f"{stem}{name}.") if isinstance(value, dict) else [stem + name])
     ]
 
 
@@ -47,9 +57,17 @@ def test_balanced_is_the_default():
 
 @pytest.mark.parametrize("name", preset_names())
 def test_shipped_presets_say_every_key(name, checkout):
-    """A shipped preset spells out what it decides: no key in it is unknown, and its first line names it."""
+    """A shipped preset spells out every key, each with a comment, and its first line names it."""
     text = (checkout / "configs" / f"{name}.toml").read_text(encoding="utf-8")
     assert text.startswith(f"# configs/{name}.toml: ")
+    assert list(said_keys(tomllib.loads(text))) == [key for key in keys() if key != "name"]
+    assert all("   # " in line for line in text.splitlines() if " = " in line)
+
+
+def test_every_preset_is_listed(checkout):
+    """configs/README.md says of each shipped preset what it is for."""
+    text = (checkout / "configs" / "README.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` | " in text for name in preset_names())
 
 
 @pytest.mark.parametrize(
@@ -63,8 +81,8 @@ def test_shipped_presets_say_every_key(name, checkout):
         pytest.param("[sharpn]\namount = 1\n", "unknown key 'sharpn'; did you mean 'sharpen'?", id="table"),
         pytest.param("zzzz = 1\n", "unknown key 'zzzz'; known here: name, order", id="nothing-near"),
         pytest.param("sharpen = 3\n", "sharpen is a table, got 3", id="no-table"),
-        pytest.param("[sharpen]\namount = 'much'\n", "sharpen.amount is a number, got 'much'", id="text"),
-        pytest.param("[sharpen]\namount = true\n", "sharpen.amount is a number, got True", id="bool"),
+        pytest.param("[sharpen]\namount = 'much'\n", "sharpen.amount is 'auto' or a number, got 'much'", id="text"),
+        pytest.param("[sharpen]\namount = true\n", "sharpen.amount is 'auto' or a number, got True", id="bool"),
         pytest.param("[output]\nquality = 90.5\n", "output.quality is a whole number, got 90.5", id="fraction"),
         pytest.param("[output]\nquality = true\n", "output.quality is a whole number, got True", id="bool-for-int"),
         pytest.param(
@@ -89,7 +107,7 @@ def test_preset_refuses(tmp_path, text, said):
 
 def test_missing_presets_are_named(tmp_path):
     """An unknown name is refused with the names there are, a missing file with its name."""
-    with pytest.raises(PresetError, match="no preset 'poster9'; there are balanced, "):
+    with pytest.raises(PresetError, match="no preset 'poster9'; there are archive, balanced, crisp, "):
         load_preset("poster9")
     with pytest.raises(PresetError, match=r"gone\.toml: the preset cannot be read"):
         load_preset(tmp_path / "gone.toml")
@@ -113,6 +131,8 @@ def test_binary_file_is_refused(tmp_path):
 SET = [
     pytest.param({"sharpen.amount": "0.6"}, ("sharpen", "amount", 0.6), id="number"),
     pytest.param({"sharpen.amount": "1"}, ("sharpen", "amount", 1.0), id="whole-number-for-number"),
+    pytest.param({"sharpen.amount": "auto"}, ("sharpen", "amount", "auto"), id="auto"),
+    pytest.param({"decide.too_weak": "flag"}, ("decide", "too_weak", "flag"), id="rule"),
     pytest.param({"output.format": "png"}, ("output", "format", "png"), id="bare-word"),
     pytest.param({"output.format": '"png"'}, ("output", "format", "png"), id="quoted"),
     pytest.param({"upscale.nets": '["fast-x4"]'}, ("upscale", "nets", ("fast-x4",)), id="list"),
@@ -138,9 +158,9 @@ def test_settings_go_over_the_preset(given, expected):
         pytest.param({"sharpen": "1"}, "sharpen is a table", id="table"),
         pytest.param({"output.quality": "0"}, "output.quality is 1 to 100, got 0", id="quality"),
         pytest.param({"order.sub": "1"}, "order is 'checked' or 'as-written'", id="below-a-value"),
-        pytest.param({"sharpen.amount": ""}, "sharpen.amount is a number, got ''", id="no-value"),
+        pytest.param({"sharpen.amount": ""}, "sharpen.amount is 'auto' or a number, got ''", id="no-value"),
         pytest.param({"sharpen..amount": "1"}, "unknown key", id="empty-part"),
-        pytest.param({"sharpen.amount": "1\nsigma = 9"}, "sharpen.amount is a number", id="two-lines"),
+        pytest.param({"sharpen.amount": "1\nsigma = 9"}, "sharpen.amount is 'auto' or a number", id="two-lines"),
     ],
 )
 def test_settings_refuse(settings, said):

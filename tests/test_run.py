@@ -141,3 +141,20 @@ def test_streamed_cancels_what_is_out_when_it_is_left(client):
     next(outcomes)
     outcomes.close()
     assert not client.futures
+
+
+def waiting(items, gate):
+    """Work that hangs until somebody writes to a pipe."""
+    Path(gate).read_bytes()
+    return tuple(items)
+
+
+def test_streamed_ends_where_nothing_moves(client, tmp_path):
+    """Work that hangs ends the run with the reason, and is not waited for for ever."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with pytest.raises(RunError, match=r"no progress for 0\.5 s: 1 tasks hang"):
+        list(streamed(client, _batches(1, 1), partial(waiting, gate=gate), stall_s=0.5))
+    descriptor = os.open(gate, os.O_RDWR)  # the hanging process goes on
+    os.write(descriptor, b"x")
+    os.close(descriptor)

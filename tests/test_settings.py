@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -7,10 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import QUICK
 
+from refine.assessment import Assessment, Estimate
 from refine.chain import Chain
 from refine.denoise import GuidedDenoise
 from refine.errors import CardError, ChainError, PlanError
-from refine.preset import DenoiseSettings, PlanSettings, Preset, UpscaleSettings, load_preset
+from refine.preset import (
+    DecideSettings,
+    DenoiseSettings,
+    PlanSettings,
+    Preset,
+    RepairSettings,
+    SharpenSettings,
+    UpscaleSettings,
+    load_preset,
+)
+from refine.repair import Repair
 from refine.resample import Resample
 from refine.settings import LAST_STRETCH, MAX_SCALE, Settings, Size, chain_for, networks
 from refine.sharpen import UnsharpMask
@@ -18,6 +30,8 @@ from refine.spec import ImageSpec
 from refine.upscale import Upscale
 
 SPEC = ImageSpec(100, 200, 3, "uint8")
+DECIDED = Preset(repair=RepairSettings(noise=4.0, quality=80.0), sharpen=SharpenSettings(1.0, 0.5, 0.01, 0.03))
+"""A preset as `decide` leaves it."""
 
 
 @QUICK
@@ -73,33 +87,61 @@ def test_size_refuses(wish):
 
 def test_enlargement_has_a_limit():
     """Beyond MAX_SCALE a plan is refused with both sizes; at it, it is made."""
-    assert Settings(size=Size(Fraction(MAX_SCALE))).plan(SPEC).output == (1600, 3200)
+    meant = Preset(decide=DecideSettings(too_weak="flag"))
+    assert Settings(meant, Size(Fraction(MAX_SCALE))).plan(SPEC).output == (1600, 3200)
     with pytest.raises(PlanError, match=r"up to 16 times, asked for 17\.0 times .*start from a larger source"):
-        Settings(size=Size(Fraction(17))).plan(SPEC)
+        Settings(meant, Size(Fraction(17))).plan(SPEC)
+
+
+def test_too_weak_is_refused_by_its_size():
+    """What no detail could fill is refused before anything is read, with the honest size and the way to mean it."""
+    weak = Settings(size=Size(Fraction(12)))
+    said = r"too weak for this size: .* up to 1600 x 800 px would be honest; .*--set decide.too_weak=flag"
+    with pytest.raises(PlanError, match=said):
+        weak.plan(SPEC)
+    flagged = Settings(Preset(decide=DecideSettings(too_weak="flag")), weak.size)
+    assert flagged.decided(SPEC, None).action == "too-weak"
+    assert flagged.plan(SPEC).output == (1200, 2400)
+
+
+def test_plan_follows_what_was_measured():
+    """A plan holds the steps that the image needs, and those of any image where it was not assessed."""
+    soft = Assessment(100, 200, blur_sigma=Estimate(1.0), noise_luma=Estimate(0.0), jpeg_quality=Estimate(100.0))
+    noisy = replace(soft, blur_sigma=Estimate(0.5), noise_luma=Estimate(5.0))
+    doubled = Settings(size=Size(Fraction(2)))
+
+    def kinds(found: Assessment | None) -> list[type]:
+        return [type(step) for step in doubled.plan(SPEC, found).chain.active]
+
+    assert kinds(soft) == [Upscale, Resample, UnsharpMask]
+    assert kinds(noisy) == [Repair, Upscale, Resample]
+    assert kinds(None) == [Repair, Upscale, Resample, UnsharpMask]
 
 
 def test_chain_follows_the_preset():
-    """Networks by the enlargement, then resampling, denoising with a radius that grows, sharpening."""
-    preset = Preset(denoise=DenoiseSettings(2.0, 3.0))
+    """Cleaning, networks by the enlargement, then resampling, denoising with a radius that grows, sharpening."""
+    preset = replace(DECIDED, denoise=DenoiseSettings(2.0, 3.0))
     chain = chain_for(preset, SPEC, (250, 500))
-    assert [type(step) for step in chain.active] == [Upscale, Resample, GuidedDenoise, UnsharpMask]
-    assert chain.active[0] == Upscale("fast-x2")
-    assert chain.active[2].radius == 5
+    assert [type(step) for step in chain.active] == [Repair, Upscale, Resample, GuidedDenoise, UnsharpMask]
+    assert chain.active[0] == Repair("clean-x1", 4.0, 80.0)
+    assert chain.active[1] == Upscale("fast-x2")
+    assert chain.active[3].radius == 5
+    assert chain.active[4] == UnsharpMask(1.0, 0.5, 0.01, 0.03)
 
 
 def test_chain_in_a_meant_order():
     """`as-written` with other steps does them in that order; without it, they are refused."""
     steps = ("sharpen", "upscale", "resample")
-    chain = chain_for(Preset(order="as-written", steps=steps), SPEC, (200, 400))
+    chain = chain_for(replace(DECIDED, order="as-written", steps=steps), SPEC, (200, 400))
     assert [type(step) for step in chain.active] == [UnsharpMask, Upscale, Resample]
     with pytest.raises(ChainError, match="as-written"):
-        chain_for(Preset(steps=steps), SPEC, (200, 400))
+        chain_for(replace(DECIDED, steps=steps), SPEC, (200, 400))
 
 
 def test_unknown_steps_and_networks_are_named():
     """A step or a network that does not exist is refused with those that do."""
-    with pytest.raises(ChainError, match="unknown step 'blur'; steps are upscale, resample, denoise, sharpen"):
-        chain_for(Preset(steps=("blur",)), SPEC, (100, 200))
+    with pytest.raises(ChainError, match="unknown step 'blur'; steps are repair, upscale, resample, denoise, sharpen"):
+        chain_for(replace(DECIDED, steps=("blur",)), SPEC, (100, 200))
     with pytest.raises(CardError, match="no network 'huge'"):
         Settings(Preset(upscale=UpscaleSettings(("huge",)))).plan(SPEC)
 

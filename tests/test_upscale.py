@@ -8,18 +8,19 @@ import pytest
 import strategies as made
 from onnx import numpy_helper
 
-import refine.upscale
+import refine.network
 from refine.card import load_network
 from refine.chain import Chain
 from refine.denoise import GuidedDenoise
 from refine.errors import CardError, NonFiniteError
+from refine.network import FLAT_RADIUS
 from refine.plan import planned
 from refine.program import _compiled
 from refine.resample import Resample
 from refine.sharpen import UnsharpMask
 from refine.spec import ImageSpec
 from refine.tiles import restore_tile, restored_pixels
-from refine.upscale import FLAT_RADIUS, Upscale
+from refine.upscale import Upscale
 
 NETS = ["fast-x2", "fast-x4"]
 FINISH = (Resample(), GuidedDenoise(2.0, 4.0, 5), UnsharpMask(1.0, 0.8))
@@ -108,7 +109,7 @@ def spoilt(monkeypatch):
             bias.CopyFrom(numpy_helper.from_array(changed, bias.name))
             return model
 
-        monkeypatch.setattr(refine.upscale, "load_network", load)
+        monkeypatch.setattr(refine.network, "load_network", load)
         _compiled.cache_clear()
 
     yield spoil

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.training.degrade import ENLARGE, REPAIR, Damage
+from models.training.degrade import CLEAN, ENLARGE, REPAIR, Damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Architecture:
     """Residual blocks of two convolutions each."""
     unshuffle: int = 1
     """The picture is folded into channels by this factor first; then windows must start on multiples of it."""
-    damage: Damage = ENLARGE
+    damage: Damage = CLEAN
     """What the training pictures suffer."""
     side: int = 48
     """px of the input: side of a training square."""
@@ -28,6 +28,11 @@ class Architecture:
     def halo(self) -> int:
         """px of the input that a result depends on, each side."""
         return (2 * self.blocks + 2) * self.unshuffle
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether it is told how damaged its input is; one that sees clean pictures only has nothing to be told."""
+        return self.damage.clean < 1
 
     @property
     def factor(self) -> int:
@@ -40,6 +45,7 @@ NETS = {
     "fast-x4": Architecture(scale=4, channels=32, blocks=4, side=40),
     "standard-x2": Architecture(scale=2, channels=48, blocks=6),
     "standard-x4": Architecture(scale=4, channels=48, blocks=6, side=40),
+    "robust-x2": Architecture(scale=2, channels=32, blocks=4, damage=ENLARGE),
     "clean-x1": Architecture(scale=1, channels=32, blocks=4, unshuffle=2, damage=REPAIR, side=80),
 }
 """Networks by id."""

@@ -11,19 +11,22 @@ from pathlib import Path
 
 from models.training.architecture import Architecture
 
-Value = str | int | float | list[str] | Mapping[str, float]
+Value = str | int | float | bool | list[str] | Mapping[str, float]
 
 MEM_PER_CHANNEL = 10
 """Bytes of working memory per padded px of the body and channel: 280 were measured at 32, 540 at 64; rounded up."""
+PLANES = ["noise sigma / 50, sigma in 8-bit levels", "(100 - q) / 100, q the JPEG quality"]
+"""What the two numbers of a conditioned network's strength mean."""
 WEAKNESSES = {
     "enlarge": [
         "R = G = B does not stay neutral, flat colour moves beside strong edges; the program around it sees to both",
         "a blur stronger than about half a px of the source is not undone",
-        "damage outside what it was trained on (JPEG under 40, noise over sigma 15) is enlarged with the picture",
+        "noise and JPEG blocks are enlarged, and sharpened, with the picture: repair it first",
     ],
     "repair": [
         "noise with structure (scanner lines, film grain larger than a px) is taken for detail",
         "a strength stated too high costs fine texture",
+        "said to be noisy, what lies within sigma of black or white moves towards it, as if its noise had been clipped",
     ],
 }
 
@@ -31,9 +34,11 @@ WEAKNESSES = {
 def card(net_id: str, net: Architecture, network: bytes, facts: Mapping[str, Value]) -> str:
     """The card's text. `facts` are those that only the run knows: cost, scores, training, data."""
     kind = "Enlarges" if net.scale > 1 else "Removes noise and JPEG blocks from"
+    told = ", told how noisy and how compressed" if net.conditioned else ", clean input"
     known: dict[str, Value] = {
-        "summary": f"{kind} photographs and print, told how noisy and how compressed: residual, {net.channels} channels"
-        f" x {net.blocks} blocks, 3x3 convolutions, ReLU",
+        "kind": "enlarge" if net.scale > 1 else "repair",
+        "summary": f"{kind} photographs and print{told}: residual, {net.channels} channels x {net.blocks} blocks, "
+        "3x3 convolutions, ReLU",
         "scale": net.scale,
         "halo": net.halo,
         "multiple_of": net.unshuffle,
@@ -41,8 +46,9 @@ def card(net_id: str, net: Architecture, network: bytes, facts: Mapping[str, Val
         "licence": "Apache-2.0",
         "sha256": sha256(network).hexdigest(),
         "range": "float32, 0..1 in, not clipped out; RGB, sRGB-encoded",
-        "planes": ["noise sigma / 50, sigma in 8-bit levels", "(100 - q) / 100, q the JPEG quality"],
+        "planes": PLANES if net.conditioned else [],
         "weaknesses": WEAKNESSES["enlarge" if net.scale > 1 else "repair"],
+        "generative": False,
     }
     return f"# {net_id}\n" + "".join(_line(name, value) for name, value in {**known, **facts}.items())
 
@@ -69,6 +75,6 @@ def _line(name: str, value: Value) -> str:
     if isinstance(value, Mapping):
         inside = ", ".join(f"{key} = {number:.3f}" for key, number in value.items())
         return f"{name} = {{ {inside} }}\n"
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         return f"{name} = [\n" + "".join(f"    {json.dumps(item, ensure_ascii=False)},\n" for item in value) + "]\n"
     return f"{name} = {json.dumps(value, ensure_ascii=False)}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +81,24 @@ def cell_energy(picture: Picture) -> NDArray[np.float64]:
 
 
 def credits_of(folder: Path) -> list[str]:
-    """One line for each set and licence of a folder's manifest: set, number of crops, licence."""
+    """One line for each set and licence of a folder's manifest: set, number of crops, licence.
+
+    Where the licence asks for credit (CC BY), the works are named.
+    """
     with (folder / "manifest.tsv").open(encoding="utf-8") as lines:
-        counts = Counter((row["set"], row["licence"]) for row in csv.DictReader(lines, delimiter="\t"))
-    return [f"{name}: {count} crops, {licence}" for (name, licence), count in sorted(counts.items())]
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    counts = Counter((row["set"], row["licence"]) for row in rows)
+    return [
+        f"{name}: {count} crops, {licence}{_works(rows, name, licence)}"
+        for (name, licence), count in sorted(counts.items())
+    ]
+
+
+def _works(rows: list[dict[str, str]], name: str, licence: str) -> str:
+    if not re.match(r"CC[- ]BY", licence):
+        return ""
+    works = {Path(row["source"]).stem for row in rows if (row["set"], row["licence"]) == (name, licence)}
+    return ": " + ", ".join(sorted(works))
 
 
 def _start(rng: np.random.Generator, cell: int, side: int, length: int) -> int:

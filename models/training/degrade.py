@@ -44,6 +44,8 @@ class Damage:
 
 ENLARGE = Damage(clean=0.5, noise=0.6, sigma=(1, 15), jpeg=0.65, quality=(40, 95), blur=0.35, kernel=0.3)
 """For networks that enlarge."""
+CLEAN = Damage(clean=1, noise=0, sigma=(0, 0), jpeg=0, quality=(95, 95), blur=0, kernel=0)
+"""For networks that enlarge what another has repaired, or what needs no repair: bicubic shrinking and nothing else."""
 REPAIR = Damage(clean=0.08, noise=0.6, sigma=(1, 50), jpeg=0.5, quality=(8, 95), blur=0, kernel=0)
 """For networks that denoise and deblock at the size of the source."""
 

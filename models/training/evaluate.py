@@ -1,6 +1,4 @@
-"""Scores of networks, from their ONNX files, beside bicubic and Lanczos.
-
-    python -m models.training.evaluate --nets models/nets --data ../shared/data/eval
+"""Scores of networks, from their ONNX files, beside bicubic and Lanczos. `report` makes tables of them.
 
 PSNR of luma (BT.601, 16..235) of pictures rounded to 8 bit, a border of `scale` px cut off, mean over the pictures.
 Past its edge a picture is mirrored, as in the program.
@@ -8,7 +6,6 @@ Past its edge a picture is mirrored, as in the program.
 
 from __future__ import annotations
 
-import argparse
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +30,10 @@ NOISE, QUALITY = 10.0, 75
 BLUR = 0.4
 """px of the source: sigma of the mild blur."""
 CLEAN: Strength = (0.0, 0.0)
+UNTOLD = ("clean", "jpeg", "noise", "both", "blur")
+"""Test pictures for methods that are told nothing, and so nothing wrong."""
+KODAK = 24
+"""Photographs of the Kodak set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Network:
     session: onnxruntime.InferenceSession
     """On one thread."""
 
+    @property
+    def told(self) -> bool:
+        """Whether it has an input for the strength of the damage."""
+        return len(self.session.get_inputs()) > 1
+
     def __call__(self, picture: Picture, strength: Strength) -> Picture:
         """The picture (y, x, 3) enlarged or repaired, in whole 8-bit levels."""
         return levels(255 * self.values(picture.astype(np.float32) / np.float32(255), strength))
@@ -60,7 +66,7 @@ class Network:
         ends = [(self.halo, self.halo + -(length + 2 * self.halo) % self.multiple_of) for length in (height, width)]
         image = np.pad(picture, [*ends, (0, 0)], mode="symmetric").transpose(2, 0, 1)[None]
         feed = {"image": np.ascontiguousarray(image)}
-        if len(self.session.get_inputs()) > 1:
+        if self.told:
             feed["strength"] = np.asarray(strength, np.float32).reshape(1, 2, 1, 1)
         found: Array = self.session.run(None, feed)[0][0].transpose(1, 2, 0)
         first = self.halo * self.scale
@@ -102,34 +108,45 @@ def psnr(found: NDArray[np.generic], wanted: NDArray[np.generic], border: int) -
     return float(10 * np.log10(255**2 / max(float(np.mean(error**2)), 1e-10)))
 
 
-def scores(method: Method, scale: int, data: Path) -> Scores:
-    """All scores of a method, by name, dB."""
-    return repairing(method, data) if scale == 1 else {**published(method, scale, data), **damaged(method, scale, data)}
+def repaired_first(repair: Method, enlarge: Method) -> Method:
+    """Repair at the size of the source where something is wrong with it, then enlarge, as the program does."""
+    return lambda picture, strength: enlarge(repair(picture, strength) if any(strength) else picture, CLEAN)
+
+
+def scores(method: Network, data: Path, pictures: int = KODAK) -> Scores:
+    """All scores of a network, by name, dB. Those of a part of the Kodak set, its first pictures, say of how many."""
+    scale, told = method.scale, method.told
+    on_kodak = repairing(method, data, pictures) if scale == 1 else damaged(method, scale, data, pictures, told=told)
+    if pictures < KODAK:
+        on_kodak = {name.replace("kodak", f"kodak{pictures}"): value for name, value in on_kodak.items()}
+    return on_kodak if scale == 1 else {**published(method, scale, data), **on_kodak}
 
 
 def published(method: Method, scale: int, data: Path) -> Scores:
     """Set5 and Set14, from the small pictures that come with them."""
-    found = {}
-    for name in ("set5", "set14"):
-        values = []
+    values: dict[str, list[float]] = {"set5": [], "set14": []}
+    for name, each in values.items():
         for file in sorted((data / name / f"x{scale}").glob("*_LR.png")):
             wanted = picture_of(file.with_name(file.name.replace("_LR", "_HR")))
-            values.append(psnr(luma(method(picture_of(file), CLEAN)), luma(wanted), scale))
-        found[name] = float(np.mean(values))
-    return found
+            each.append(psnr(luma(method(picture_of(file), CLEAN)), luma(wanted), scale))
+    return means(values)
 
 
-def damaged(method: Method, scale: int, data: Path) -> Scores:
-    """Kodak: clean, through JPEG, with noise, both, blurred, and both with strengths stated 30 % too low and high."""
+def damaged(method: Method, scale: int, data: Path, pictures: int = KODAK, *, told: bool) -> Scores:
+    """Kodak: clean, through JPEG, with noise, both, blurred.
+
+    For methods that are told how damaged a picture is, also both with strengths stated 30 % too low and too high.
+    """
     noise, jpeg = NOISE / 50, (100 - QUALITY) / 100
-    told = {"jpeg": (0.0, jpeg), "noise": (noise, 0.0), "both": (noise, jpeg), "low": (0.7 * noise, 0.7 * jpeg)}
-    told["high"] = (1.3 * noise, 1.3 * jpeg)
+    stated = {"jpeg": (0.0, jpeg), "noise": (noise, 0.0), "both": (noise, jpeg), "low": (0.7 * noise, 0.7 * jpeg)}
+    stated["high"] = (1.3 * noise, 1.3 * jpeg)
     values: dict[str, list[float]] = {}
-    for index, wanted in kodak(data):
-        for name, small in small_pictures(wanted, scale, index).items():
-            found = method(small, told.get(name, CLEAN))
+    for index, wanted in kodak(data, pictures):
+        made = small_pictures(wanted, scale, index)
+        for name, small in made.items() if told else [(name, made[name]) for name in UNTOLD]:
+            found = method(small, stated.get(name, CLEAN))
             values.setdefault(f"kodak-{name}", []).append(psnr(luma(found), luma(wanted), scale))
-    return {name: float(np.mean(each)) for name, each in values.items()}
+    return means(values)
 
 
 def small_pictures(wanted: Picture, scale: int, seed: int) -> dict[str, Picture]:
@@ -143,14 +160,14 @@ def small_pictures(wanted: Picture, scale: int, seed: int) -> dict[str, Picture]
     return {"clean": small, "jpeg": jpeg, "noise": noisy, "both": both, "blur": blurred, "low": both, "high": both}
 
 
-def repairing(method: Method, data: Path) -> Scores:
+def repairing(method: Method, data: Path, pictures: int = KODAK) -> Scores:
     """Kodak at its own size: noise (PSNR of all channels), JPEG (luma) with the gain over the JPEG itself."""
     values: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
         values.setdefault(name, []).append(value)
 
-    for index, wanted in kodak(data):
+    for index, wanted in kodak(data, pictures):
         for sigma in (10, 25):
             grain = sigma * np.random.default_rng(index).standard_normal(wanted.shape)
             noisy = levels((wanted + grain).astype(np.float32))
@@ -161,12 +178,17 @@ def repairing(method: Method, data: Path) -> Scores:
             note(f"kodak-q{quality}", found)
             note(f"kodak-q{quality}-gain", found - psnr(luma(coded), luma(wanted), 0))
         note("kodak-untouched", psnr(luma(method(wanted, CLEAN)), luma(wanted), 0))
-    return {name: float(np.mean(each)) for name, each in values.items()}
+    return means(values)
 
 
-def kodak(data: Path) -> Iterator[tuple[int, Picture]]:
-    """The 24 photographs and their numbers."""
-    for index in range(1, 25):
+def means(values: Mapping[str, list[float]]) -> Scores:
+    """The mean of each list, to a thousandth of a dB."""
+    return {name: round(float(np.mean(each)), 3) for name, each in values.items()}
+
+
+def kodak(data: Path, pictures: int = KODAK) -> Iterator[tuple[int, Picture]]:
+    """The first so many photographs and their numbers."""
+    for index in range(1, pictures + 1):
         yield index, picture_of(data / "kodak" / f"{index}.png")
 
 
@@ -197,30 +219,3 @@ def cost_s(network: Network, side: int = 256, runs: int = 7) -> float:
         seconds.append(time.process_time() - before)
     megapixels = (side + 2 * network.halo) ** 2 * network.scale**2 / 1e6
     return min(seconds) / megapixels
-
-
-def table(rows: Mapping[str, Scores]) -> str:
-    """Markdown: one line for each method, one column for each score."""
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    lines = [["", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[name, *(f"{row[c]:.3f}" if c in row else "" for c in columns)] for name, row in rows.items()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def main() -> None:
-    """Print a table for each scale."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nets", type=Path, required=True, help="folder of networks with their cards")
-    parser.add_argument("--data", type=Path, required=True, help="folder with set5, set14 and kodak")
-    given = parser.parse_args()
-    found = list(networks(given.nets))
-    for scale in sorted({network.scale for network in found}):
-        rows = {k: scores(plain(k, scale), scale, given.data) for k in ("bicubic", "lanczos") if scale > 1}
-        for network in (n for n in found if n.scale == scale):
-            facts = {"cost, CPU s": cost_s(network), "flat error": flat_error(network)}
-            rows[network.id] = {**scores(network, scale, given.data), **facts}
-        print(f"\nx{scale}\n\n{table(rows)}")  # noqa: T201 - what the command gives
-
-
-if __name__ == "__main__":
-    main()

@@ -37,17 +37,20 @@ class Net(nn.Module):
         self.architecture = architecture
         width = architecture.channels
         self.head = nn.Conv2d(3 * architecture.unshuffle**2, width, 3, padding=1)
-        self.strength = nn.Linear(2, width, bias=False)
+        self.strength = nn.Linear(2, width, bias=False) if architecture.conditioned else None
         self.body = nn.Sequential(*(Block(width) for _ in range(architecture.blocks)))
         self.tail = nn.Conv2d(width, 3 * architecture.factor**2, 3, padding=1)
-        nn.init.zeros_(self.strength.weight)
+        if self.strength is not None:
+            nn.init.zeros_(self.strength.weight)
         for start in self.tail.parameters():
             nn.init.normal_(start, std=1e-3)
 
     def features(self, image: Tensor, strength: Tensor) -> Tensor:
         """What the tail sees, (n, channels, y, x) of the body."""
         folded = functional.pixel_unshuffle(image, self.architecture.unshuffle)
-        head: Tensor = self.head(folded) + self.strength(strength)[:, :, None, None]
+        head: Tensor = self.head(folded)
+        if self.strength is not None:
+            head = head + self.strength(strength)[:, :, None, None]
         body: Tensor = self.body(head)
         return body
 

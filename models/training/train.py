@@ -54,8 +54,12 @@ class Schedule:
     """Decides the first weights and every square."""
     checkpoint_s: float = 120.0
     """Wall seconds between checkpoints."""
+    squared: float = 0.15
+    """Share of the schedule, its end, learnt by squared error: it is what PSNR measures, and L1 finds the way there."""
     bfloat16: bool = False
     """Compute in bfloat16: twice as fast with AVX-512-BF16 or a GPU, ten times slower without."""
+    threads: int = 1
+    """Of torch."""
 
 
 @dataclass(slots=True)
@@ -72,6 +76,8 @@ class Run:
     """Steps done."""
     spent_s: float = 0.0
     """Wall seconds spent on them."""
+    begun: str = "nothing"
+    """What the first weights were: the name of a file."""
 
     def follow(self) -> None:
         """Move the running mean towards the weights; faster at first, when the mean is still of few steps."""
@@ -87,7 +93,8 @@ def fresh(net_id: str, schedule: Schedule, warm: Path | None = None) -> Run:
         warm_started(net, weights_of(warm))
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean = {name: value.clone() for name, value in net.state_dict().items()}
-    return Run(net, mean, torch.optim.Adam(net.parameters(), lr=schedule.rate, betas=(0.9, 0.99)))
+    optimiser = torch.optim.Adam(net.parameters(), lr=schedule.rate, betas=(0.9, 0.99))
+    return Run(net, mean, optimiser, begun="nothing" if warm is None else warm.name)
 
 
 def weights_of(file: Path) -> dict[str, Tensor]:
@@ -105,6 +112,7 @@ def save(run: Run, schedule: Schedule, net_id: str, file: Path) -> None:
         "id": net_id,
         "step": run.step,
         "spent_s": run.spent_s,
+        "begun": run.begun,
         "net": run.net.state_dict(),
         "mean": run.mean,
         "optimiser": run.optimiser.state_dict(),
@@ -126,13 +134,24 @@ def resumed(net_id: str, schedule: Schedule, file: Path) -> Run:
     run.optimiser.load_state_dict(state["optimiser"])
     run.mean = state["mean"]
     run.step, run.spent_s = state["step"], state["spent_s"]
+    run.begun = state.get("begun", "what was not written down")
     return run
+
+
+def schedule_in(file: Path) -> Schedule:
+    """The schedule that a checkpoint was trained by."""
+    # Those written before there was a share of squared error had none.
+    return Schedule(**{"squared": 0.0, **torch.load(file, weights_only=True)["schedule"]})
+
+
+def progress(run: Run, schedule: Schedule) -> float:
+    """How far the schedule is, 0..1: by steps or by time, whichever is nearer its end."""
+    return min(1.0, max(run.step / schedule.steps, run.spent_s / schedule.budget_s))
 
 
 def rate(run: Run, schedule: Schedule) -> float:
     """The learning rate of the next step: a short rise, then half a cosine down to SLOWEST of the first."""
-    progress = min(1.0, max(run.step / schedule.steps, run.spent_s / schedule.budget_s))
-    fall = SLOWEST + (1 - SLOWEST) * (1 + math.cos(math.pi * progress)) / 2
+    fall = SLOWEST + (1 - SLOWEST) * (1 + math.cos(math.pi * progress(run, schedule))) / 2
     return schedule.rate * fall * min(1.0, (run.step + 1) / WARM_UP)
 
 
@@ -142,7 +161,7 @@ def finished(run: Run, schedule: Schedule) -> bool:
 
 
 def one_step(run: Run, schedule: Schedule, crops: Crops) -> float:
-    """Learn from one batch; gives its loss, the mean absolute error in 8-bit levels."""
+    """Learn from one batch; gives its mean absolute error in 8-bit levels, whatever it is learnt by."""
     net = run.net.architecture
     rng = np.random.default_rng([schedule.seed, run.step])
     squares = batch(crops, net.damage, net.scale, (schedule.batch, net.side), rng)
@@ -152,14 +171,16 @@ def one_step(run: Run, schedule: Schedule, crops: Crops) -> float:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=schedule.bfloat16):
         found = run.net(low.contiguous(memory_format=torch.channels_last), strength)
     ring = RING * net.scale
-    loss = (found.float() - high)[..., ring:-ring, ring:-ring].abs().mean()
+    error = (found.float() - high)[..., ring:-ring, ring:-ring]
+    absolute = error.abs().mean()
+    loss = error.square().mean() if progress(run, schedule) >= 1 - schedule.squared else absolute
     run.optimiser.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.net.parameters(), 1.0)
     run.optimiser.step()
     run.step += 1
     run.follow()
-    return float(loss.detach()) * 255
+    return float(absolute.detach()) * 255
 
 
 def train(run: Run, schedule: Schedule, crops: Crops, checkpoint: Callable[[Run, float], None]) -> None:
@@ -213,7 +234,15 @@ def schedule_of(given: argparse.Namespace) -> Schedule:
     """The schedule on the command line; sets torch's threads on the way."""
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)
-    return Schedule(given.steps, 60 * given.minutes, given.batch, given.rate, given.seed, bfloat16=given.bfloat16)
+    return Schedule(
+        given.steps,
+        60 * given.minutes,
+        given.batch,
+        given.rate,
+        given.seed,
+        bfloat16=given.bfloat16,
+        threads=given.threads,
+    )
 
 
 def main() -> None:
