@@ -47,14 +47,14 @@ _STRAY = 0.05
 """Share of coefficients that lie anywhere, by clipping and the like."""
 _WEIGHT = 64
 """Parts of a unit of log-likelihood that weights are rounded to."""
-_SEARCHED, _COUNTED = 256, 6000
+_SEARCHED, _COUNTED = 128, 6000
 """Blocks looked at for each place; blocks counted at the best one."""
 _FEWEST = 16
 """Blocks without which nothing is said of pixels."""
 _TRACE, _TRACE_EACH, _TRACE_STEP = 100.0, 0.25, 10.0
 """Log-likelihood that steps must win by: at all, for each block, and for a single step to be known."""
-_SEARCHED_LIMIT, _SEARCHED_SPREADS = 100, _SPREADS[::2]
-"""Levels beyond which coefficients are not looked at in the search; spreads that are."""
+_SEARCHED_LIMIT = 100
+"""Levels; larger coefficients are not looked at in the search."""
 _ONE_PLACE = 4.0
 """Times that steps must fit better in one place than in most: few levels, as of a dither, fit steps everywhere."""
 _FLOOR = 0.1
@@ -105,7 +105,7 @@ def jpeg(spec: ImageSpec, samples: Sequence[Sample]) -> Jpeg:
     newest = stated or _searched(samples)
     if newest is None:
         seen = blocks_seen(samples)
-        enough = sum(len(blocks) for blocks in _blocks(samples, (0, 0), _FEWEST)) >= _FEWEST
+        enough = sum(len(blocks) for blocks in _blocks(samples, (0, 0), _COUNTED)) >= _FEWEST
         return Jpeg(Estimate(100, "fair") if enough and seen is None else UNKNOWN, seen)
     if table is None:
         table = tables()[newest.quality - 1]
@@ -123,7 +123,7 @@ def _searched(samples: Sequence[Sample], newest: _Found | None = None) -> _Found
         return None
     bins = _SEARCHED_LIMIT * _BINS
     counts = np.stack([_counts(_strip_blocks(strips, grid))[:, :bins] for grid in grids])
-    fits = _likelihoods(counts, _SEARCHED_SPREADS)
+    fits = _likelihoods(counts, [_SPREADS[::2]])
     # Tables first: where little but flat blocks is left, their edges lie on steps of their own in other places.
     for rated, quality_at in ((_by_table(fits).max(axis=2), _table_at), (_by_step(fits), _steps_at)):
         scores = rated.max(axis=1)
@@ -153,7 +153,7 @@ def _by_step(fits: Fits) -> NDArray[np.float64]:
 def _table_at(samples: Sequence[Sample], grid: Grid) -> int | None:
     """The quality whose table fits the blocks on a grid best, if it fits nearly as well as any steps do."""
     blocks = [*_blocks(samples, grid, _COUNTED)]
-    fits = _likelihoods(_counts(blocks)[None], _SPREADS)
+    fits = _likelihoods(_counts(blocks)[None], [(spread,) for spread in _SPREADS])
     by_table = _by_table(fits)[0].max(axis=0)
     fair = by_table.max() >= max(_needed(blocks), _by_step(fits).max() / 2)
     return 1 + int(np.argmax(by_table)) if fair else None
@@ -162,7 +162,7 @@ def _table_at(samples: Sequence[Sample], grid: Grid) -> int | None:
 def _steps_at(samples: Sequence[Sample], grid: Grid) -> int | None:
     """The quality whose table is nearest to the steps found in the blocks on a grid, as with a file's own table."""
     blocks = [*_blocks(samples, grid, _COUNTED)]
-    fits = _likelihoods(_counts(blocks)[None], _SPREADS)
+    fits = _likelihoods(_counts(blocks)[None], [(spread,) for spread in _SPREADS])
     by_step = _by_step(fits)[0]
     if by_step.max() < _needed(blocks):
         return None
@@ -222,28 +222,27 @@ def falling(counts: Line) -> Line:
 
 
 @cache
-def _weights(spread: float) -> NDArray[np.float32]:
+def _weights(spreads: tuple[float, ...]) -> NDArray[np.float32]:
     """Log-likelihood (bin, step) of a coefficient where that step was used, over one that may lie anywhere.
 
-    0 for steps too small to stand apart, and about 0, where every picture has many coefficients.
+    Any of the spreads is as likely. 0 for steps too small to stand apart, and about 0, where every picture has many.
     """
     weights = np.zeros((len(_SIZES), 256), np.float32)
-    for step in range(ceil(3 * spread), 256):
+    for step in range(ceil(3 * min(spreads)), 256):
         nearest = np.rint(_SIZES / step)
-        likely = np.exp(-(((_SIZES - nearest * step) / spread) ** 2) / 2)
-        offsets = np.arange(step * _BINS) / _BINS - step / 2
-        chance = np.exp(-((offsets / spread) ** 2) / 2).mean()
-        weight = np.rint(_WEIGHT * np.log((1 - _STRAY) * likely / chance + _STRAY))
+        off, offsets = _SIZES - nearest * step, np.arange(step * _BINS) / _BINS - step / 2
+        shares = [np.exp(-((off / s) ** 2) / 2) / np.exp(-((offsets / s) ** 2) / 2).mean() for s in spreads]
+        weight = np.rint(_WEIGHT * np.log((1 - _STRAY) * sum(shares) / len(spreads) + _STRAY))
         weights[:, step] = np.where(nearest == 0, 0, weight)
     return weights
 
 
-def _likelihoods(counts: Counts, spreads: Sequence[float]) -> Fits:
+def _likelihoods(counts: Counts, spreads: Sequence[tuple[float, ...]]) -> Fits:
     """Log-likelihood of every step within the bins, for counts (place, frequency, bin)."""
     largest = min(255, counts.shape[2] // _BINS)
     # Whole numbers below 2^24, as float32 holds them: 6000 blocks of weights below 320.
     whole = counts.astype(np.float32)
-    weights = [_weights(spread)[: counts.shape[2], : largest + 1] for spread in spreads]
+    weights = [_weights(alike)[: counts.shape[2], : largest + 1] for alike in spreads]
     fits = [np.stack([_product(place, one) for place in whole]) for one in weights]
     return np.stack(fits, axis=1).astype(np.float64) / _WEIGHT
 

@@ -155,6 +155,9 @@ def test_streamed_ends_where_nothing_moves(client, tmp_path):
     os.mkfifo(gate)
     with pytest.raises(RunError, match=r"no progress for 0\.5 s: 1 tasks hang"):
         list(streamed(client, _batches(1, 1), partial(waiting, gate=gate), stall_s=0.5))
-    descriptor = os.open(gate, os.O_RDWR)  # the hanging process goes on
+    # The hanging process goes on; one that has not come to the pipe yet finds a file in its place.
+    descriptor = os.open(gate, os.O_RDWR)
     os.write(descriptor, b"x")
+    (tmp_path / "open").write_bytes(b"x")
+    (tmp_path / "open").replace(gate)
     os.close(descriptor)

@@ -293,8 +293,7 @@ def test_damage_found_while_halving_is_made_good(tmp_path, source, shared, monke
 
 def test_damaged_working_array_is_made_again(tmp_path, shared, monkeypatch):
     """A working array that fails its checksum ends the run in one line, and the next run decodes the source anew."""
-    path, target = tmp_path / "page.tif", tmp_path / "page.zarr"
-    tifffile.imwrite(path, picture(900, 700, 1, "uint16")[..., 0], rowsperstrip=900, compression="zlib")
+    path, target = write_picture(tmp_path / "page.png", picture(900, 700, 1, "uint16")), tmp_path / "page.zarr"
     real = scans._Feed._planned
 
     def damaging(feed, work):
