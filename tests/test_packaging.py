@@ -15,7 +15,7 @@ import pytest
 PYTHON = (sys.executable, "-P")  # -P: the current folder is not importable
 MACHINE = re.compile(rb"(?<![\w.*$}\])-])/(?:root|work|home|Users|mnt|opt)/[\w.-]+")
 INDEX = re.compile(
-    rb"(?i)(?:https?|file)://[^\s\"'<>]*(?:pypi|pythonhosted|conda|simple/|wheels)|--(?:extra-)?index-url|--find-links"
+    rb"(?i)(?:https?|file)://[^\s\"'<>]*(?:pypi|pythonhosted|conda|simple/|wheels)|--(?:extra-)?index[-]url|--find-links"
 )
 MAX_NBYTES = 5_000_000
 
