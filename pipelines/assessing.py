@@ -11,7 +11,7 @@ import numpy as np
 
 from refine.assess import assess
 from refine.assessment import Assessment, Estimate
-from refine.decide import Decision
+from refine.decide import Action, Decision
 from refine.decoder import Decoder
 from refine.errors import ImageReadError
 from refine.look import Look
@@ -108,13 +108,23 @@ def facts(path: str, spec: ImageSpec, found: Assessment, decision: Decision) -> 
 
 def told(stated: dict[str, Any]) -> list[str]:
     """`facts` for people: what was measured, what was decided, and why."""
-    lines = [f"{stated['path']}: {stated['width']} x {stated['height']} px: {stated['decision']}"]
+    action = stated["decision"]
+    lines = [f"{stated['path']}: {stated['width']} x {stated['height']} px: {action} ({_MEANING[action]})"]
     for name, (label, unit) in _LABELS.items():
-        value = stated[name]
-        doubt = "" if stated["confidence"][name] == "sure" else " (roughly)"
-        shown = "cannot be told" if value is None else f"{value:.0%}" if unit == "%" else f"{value:g}{unit}"
-        lines.append(f"  {label:22} {shown}{doubt if value is not None else ''}")
+        doubt = " (roughly)" if stated["confidence"][name] == "fair" else ""
+        lines.append(f"  {label:22} {_shown(name, stated[name], unit)}{doubt}")
     return [*lines, *(f"  - {reason}" for reason in stated["reasons"])]
+
+
+def _shown(name: str, value: float | None, unit: str) -> str:
+    """A measured value for people. Shares that only round to none or all are not said to be that."""
+    if value is None:
+        return "cannot be told"
+    if (name, value) in _UNTOUCHED:
+        return "no traces"
+    if unit != "%":
+        return f"{value:g}{unit}"
+    return "below 1%" if 0 < value < 0.01 else "above 99%" if 0.99 < value < 1 else f"{value:.0%}"
 
 
 def _estimates(found: Assessment) -> Iterator[tuple[str, Estimate]]:
@@ -123,19 +133,30 @@ def _estimates(found: Assessment) -> Iterator[tuple[str, Estimate]]:
             yield field.name, value
 
 
+_MEANING: dict[Action, str] = {
+    "upscale": "enlarged, not sharpened",
+    "sharpen": "sharpened, not enlarged",
+    "both": "enlarged, then sharpened",
+    "minimal": "touched up only",
+    "none": "good as it is",
+    "too-weak": "holds too little detail for that size",
+}
+"""What a decision means, for those who meet the word for the first time."""
+_UNTOUCHED = (("enlarged", 1.0), ("jpeg_quality", 100.0))
+"""Values that mean that nothing was done to the picture."""
 _LABELS = {
     "effective": ("effective resolution", "%"),
-    "enlarged": ("enlarged before", " times"),
+    "enlarged": ("earlier enlargement", " times"),
     "blur_sigma": ("blur", " px"),
     "halo": ("halo", " % of an edge"),
     "noise_luma": ("noise of luma", " levels"),
     "noise_chroma": ("noise of colour", " levels"),
-    "grain": ("grain", ""),
+    "grain": ("grain", " of 1"),
     "jpeg_quality": ("JPEG quality", ""),
     "clipped_black": ("clipped to black", "%"),
     "clipped_white": ("clipped to white", "%"),
-    "posterised": ("levels that are missing", "%"),
-    "white_background": ("white background", "%"),
+    "posterised": ("levels missing", "%"),
+    "white_background": ("white along the border", "%"),
     "transparent": ("transparent", "%"),
     "text": ("text", "%"),
 }

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 from tqdm import tqdm
 
-from pipelines import assessing
+from pipelines import assessing, sources
 from pipelines import catalog as catalogs
 from pipelines import graph as graphs
 from pipelines import scan as scans
@@ -29,9 +29,11 @@ from pipelines.single import restore_file
 from pipelines.summary import Summary, printable
 from pipelines.view import serve
 from refine._version import __version__
+from refine.assess import assess as assessed
 from refine.card import card_ids, load_card
 from refine.decoder import Decoder
 from refine.errors import ImageReadError, RefineError
+from refine.limits import SCAN_LIMITS
 from refine.plan import Plan
 from refine.session import Engine
 from refine.settings import Settings
@@ -187,10 +189,13 @@ def plan(source: Path, *, explain: bool, graph: Path | None, settings: Settings,
     Example: refine plan map.tif --scale 2 --tile 1024
     """
     _listen(talk)
-    with Decoder() as decoder:
+    # A scan's limits: it may be planned as one, and only samples of it are read.
+    with Decoder(SCAN_LIMITS) as decoder:
         spec = decoder.spec(source)
         settings.plan(spec)  # what is refused by its header is refused before a pixel is read
-        found = assessing.assess_file(decoder, source, spec)
+        place = sources.source_of(source)
+        in_place = place.kind == "windows"
+        found = assessed(place.opened(), spec) if in_place else assessing.assess_file(decoder, source, spec)
     made = settings.plan(spec, found)
     facts = _plan_facts(made, output_format(made, settings))
     facts["assessment"] = stated = assessing.facts(str(source), spec, found, settings.decided(spec, found))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pipelines import assessing, sources, tree
 from pipelines.errors import JobError, StoreError
@@ -106,8 +106,9 @@ def is_finished(target: Path, facts: Mapping[str, object]) -> bool:
     found = noted(provenance_path(target))
     if found is None or found.get("facts") != json.loads(json.dumps(facts)):
         return False
+    recorded = _recorded(found)
     there = {name: path.stat().st_size for name, path in _files(target)}
-    return there == {file["path"]: file["nbytes"] for file in found["files"]}
+    return recorded is not None and there == {name: nbytes for name, (nbytes, _) in recorded.items()}
 
 
 def verified(target: Path) -> Verified:
@@ -117,20 +118,21 @@ def verified(target: Path) -> Verified:
     """
     path = provenance_path(target)
     found = noted(path)
-    if found is None:
+    recorded = None if found is None else _recorded(found)
+    if found is None or recorded is None:
         lost = "is damaged" if path.exists() else "is not there"
         raise JobError(f"{target}: its record {path.name} {lost}, so nothing can be compared; run the job again")
     wrong = []
     if found.get("sha256") != _own_digest({k: v for k, v in found.items() if k != "sha256"}):
         wrong.append(Wrong(path.name, "the record itself was changed"))
-    recorded = {str(file["path"]): file for file in cast("list[dict[str, Any]]", found.get("files", []))}
     there = dict(_files(target))
     wrong += [Wrong(name, "is not there") for name in recorded.keys() - there.keys()]
     wrong += [Wrong(name, "was not written by the job") for name in there.keys() - recorded.keys()]
     for name in recorded.keys() & there.keys():
-        if there[name].stat().st_size != recorded[name]["nbytes"]:
-            wrong.append(Wrong(name, f"has {there[name].stat().st_size} bytes, was {recorded[name]['nbytes']}"))
-        elif _digest(there[name]) != recorded[name]["sha256"]:
+        nbytes, digest = recorded[name]
+        if there[name].stat().st_size != nbytes:
+            wrong.append(Wrong(name, f"has {there[name].stat().st_size} bytes, was {nbytes}"))
+        elif _digest(there[name]) != digest:
             wrong.append(Wrong(name, "its SHA-256 differs from what was written"))
     return Verified(len(there) + 1, tuple(sorted(wrong, key=lambda one: one.path)))
 
@@ -199,6 +201,14 @@ def _files(target: Path) -> Iterator[tuple[str, Path]]:
     if target.suffix.lower() == ".dzi" and tiles.is_dir():
         for path in sorted(p for p in tiles.rglob("*") if p.is_file()):
             yield path.relative_to(target.parent).as_posix(), path
+
+
+def _recorded(found: Mapping[str, Any]) -> dict[str, tuple[int, str]] | None:
+    """Bytes and SHA-256 of each file by its name, as a record has them; None where it is damaged."""
+    try:
+        return {str(file["path"]): (file["nbytes"], file["sha256"]) for file in found["files"]}
+    except (LookupError, TypeError):
+        return None
 
 
 def _digest(path: Path) -> str:

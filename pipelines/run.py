@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -176,6 +177,9 @@ class _Flight(Generic[Item, Result]):
             return ()
         except KilledWorker:
             return self._lost(sent)
+        except (OSError, CancelledError) as error:
+            # A result comes through the scheduler, which may die between a batch's end and its handing over.
+            raise _gone() from error
         assert len(results) == len(sent.items)
         return tuple(Outcome(i, r, sent.attempts) for i, r in zip(sent.items, results, strict=True))
 

@@ -87,7 +87,7 @@ def decide(preset: Preset, source: tuple[int, int], output: tuple[int, int], fou
     it is: no cleaning, no sharpening, no refusal.
     """
     enlargement = max(Fraction(output[0], source[0]), Fraction(output[1], source[1]))
-    weak, honest, size_reason = _size(preset, found or Assessment(*source), enlargement)
+    weak, honest, size_reason = _size(preset, found, source, enlargement)
     if found is None:
         allowed = enlargement >= preset.decide.repair_from
         return _unassessed(preset, "too-weak" if weak else "both", size_reason, repaired=allowed)
@@ -146,19 +146,25 @@ def _need(rules: DecideSettings, found: Assessment, enlargement: float) -> _Need
     )
 
 
-def _size(preset: Preset, found: Assessment, enlargement: Fraction) -> tuple[bool, tuple[int, int], str]:
+def _size(
+    preset: Preset, assessed: Assessment | None, source: tuple[int, int], enlargement: Fraction
+) -> tuple[bool, tuple[int, int], str]:
+    found = assessed or Assessment(*source)
     share, limit = found.effective.over(1.0), preset.decide.weak
     detail = float(enlargement) / share
     honest = max(1, int(found.height * share * limit)), max(1, int(found.width * share * limit))
     said = f"size: {found.width} x {found.height} px"
-    if found.effective.value is not None:
+    known = found.effective.value is not None
+    if known:
         said += f", {share:.0%} of each side holds detail"
     if (before := found.enlarged.over(1.0)) >= _ENLARGED_FROM:
         small = f"{round(found.width / before)} x {round(found.height / before)}"
         said += f", enlarged {before:g} times before ({small} px would hold the same)"
     if enlargement <= 1:
         return False, honest, f"{said}: not enlarged" if enlargement == 1 else f"{said}: made smaller"
-    said += f": enlarged {float(enlargement):.3g} times, {detail:.3g} px for each px of detail"
+    untold = " (how many hold detail cannot be told)" if assessed else ""
+    each = "detail" if known else f"the source{untold}"
+    said += f": to be enlarged {float(enlargement):.3g} times, {detail:.3g} px for each px of {each}"
     if detail > limit:
         return True, honest, f"{said}, more than {limit:g}; up to {honest[1]} x {honest[0]} px would be honest"
     return False, honest, f"{said}, up to {limit:g} are honest"
@@ -171,13 +177,14 @@ def _noise(preset: Preset, need: _Need) -> tuple[float, str]:
     if sigma is None:
         return 0.0, "noise: cannot be told: left alone"
     if sigma < start:
-        return 0.0, f"noise: sigma {sigma:g} levels, below {start:g}: left alone"
+        return 0.0, f"noise: sigma {sigma:g} levels a channel, below {start:g}: left alone"
     if need.grain >= preset.decide.grain_from:
         grain = f"neighbours agree by {need.grain:g}, from {preset.decide.grain_from:g} on it is grain"
-        return 0.0, f"noise: sigma {sigma:g} levels, {grain}: left alone"
+        return 0.0, f"noise: sigma {sigma:g} levels a channel, {grain}: left alone"
     if but := _unrepaired(preset, need):
-        return 0.0, f"noise: sigma {sigma:g} levels, from {start:g} on it is taken out, but {but}"
-    return min(sigma, _MOST_NOISE), f"noise: sigma {sigma:g} levels, from {start:g} on: taken out before anything else"
+        return 0.0, f"noise: sigma {sigma:g} levels a channel, from {start:g} on it is taken out, but {but}"
+    said = f"noise: sigma {sigma:g} levels a channel, from {start:g} on"
+    return min(sigma, _MOST_NOISE), f"{said}: taken out before anything else"
 
 
 def _quality(preset: Preset, need: _Need) -> tuple[float, str]:
@@ -212,14 +219,15 @@ def _networks(preset: Preset, need: _Need) -> tuple[UpscaleSettings, str]:
     if wanted.nets != "auto":
         return wanted, f"network: upscale.nets was set to {', '.join(wanted.nets) or 'none'}"
     damage = _damage(rules, need)
-    soft, limit = need.softness or 0.0, rules.plain_from / (1 + damage / rules.plain_half)
-    said = f"network: softness {soft:g} px of the source, noise and JPEG as {damage:.2g} levels of noise"
-    if soft >= limit:
-        return UpscaleSettings(()), (
-            f"{said}: from {limit:.2g} px on there is no detail that a network could go by: enlarged by "
-            f"{preset.resample.kernel} alone"
-        )
-    return wanted, f"{said}: below {limit:.2g} px: enlarged by a network"
+    if need.softness is None:
+        return wanted, "network: blur cannot be told: enlarged by a network"
+    # Rounded as it is printed, so that the sentence is true of its own numbers.
+    limit = round(rules.plain_from / (1 + damage / rules.plain_half), 2)
+    why = f"the limit where noise and JPEG count as {damage:.2g} levels of noise"
+    if need.softness >= limit:
+        said = f"network: softness {need.softness:g} px, from {limit:g} px on ({why})"
+        return UpscaleSettings(()), f"{said} it has no detail to go by: enlarged by {preset.resample.kernel} alone"
+    return wanted, f"network: softness {need.softness:g} px, below {limit:g} px ({why}): enlarged by a network"
 
 
 def _damage(rules: DecideSettings, need: _Need, repair: RepairSettings | None = None) -> float:
@@ -266,14 +274,15 @@ def _said(preset: Preset, decided: SharpenSettings, need: _Need, found: Assessme
     if found.halo.over(0.0) >= rules.halo_from:
         overshot = f"edges overshoot by {found.halo.over(0.0):g} % already"
         return f"sharpening: {overshot}, from {rules.halo_from:g} % on: none"
-    done = f"amount {amount:g}, sigma {number(decided.sigma):g} px" if amount else "none"
+    done = f"amount {amount:g}, sigma {number(decided.sigma):g} px of the result" if amount else "none"
     if need.softness is None:
         return f"sharpening: blur cannot be told: {done}"
-    said = f"sharpening: blur of sigma {found.blur_sigma.over(0.0):g} px is {need.softness:g} px of softness"
+    said = f"sharpening: blur of sigma {found.blur_sigma.over(0.0):g} px is {need.softness:g} px of softness beyond a "
+    said += f"sharp picture's {rules.sharp_sigma:g}"
     if need.softness < rules.soft_from:
         return f"{said}, below {rules.soft_from:g}: {done}"
-    wide = need.softness * need.enlargement
-    return f"{said}, from {rules.soft_from:g} on: {wide:.2g} px in the result, {left:.2g} levels of noise left: {done}"
+    grows = f"from {rules.soft_from:g} on, in full from {rules.soft_full:g}"
+    return f"{said}, {grows}, less for {left:.2g} levels of noise left: {done}"
 
 
 def _chosen(value: Auto, automatic: float) -> float:

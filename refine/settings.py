@@ -79,7 +79,8 @@ class Settings:
         """What one image needs. Raises PlanError where it is too weak for its size and that is to be refused."""
         decision = decide(self.preset, (spec.height, spec.width), self.size.of(spec), found)
         if decision.hopeless and self.preset.decide.too_weak == "refuse":
-            msg = f"too weak for this size: {decision.reasons[0]}; or mean it with --set decide.too_weak=flag"
+            why = decision.reasons[0].removeprefix("size: ")
+            msg = f"too weak for this size: {why}; or mean it with --set decide.too_weak=flag"
             raise PlanError(msg)
         return decision
 

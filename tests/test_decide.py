@@ -249,7 +249,7 @@ def test_too_weak_gives_the_honest_size():
     assert decision.action == "too-weak"
     assert decision.honest == (800, 1200)
     assert decision.reasons[0] == (
-        "size: 300 x 200 px, 50% of each side holds detail: enlarged 5 times, 10 px for each px of detail, "
+        "size: 300 x 200 px, 50% of each side holds detail: to be enlarged 5 times, 10 px for each px of detail, "
         "more than 8; up to 1200 x 800 px would be honest"
     )
     assert decide(PRESET, (200, 300), decision.honest, found).action == "upscale"
@@ -275,7 +275,7 @@ def test_reasons_hold_the_numbers(blur, noise, quality, scale):
     assert f"quality {quality:g}" in jpeg
     assert f"{RULES.quality_below:g}" in jpeg
     limit = RULES.plain_from / (1 + (noise + RULES.quality_noise * (100 - quality)) / RULES.plain_half)
-    assert f" {limit:.2g} px" in net
+    assert f" {round(limit, 2):g} px" in net
     assert f"sigma {blur:g} px" in sharp
     assert f"{RULES.soft_from:g}" in sharp
 

@@ -51,10 +51,10 @@ def grainy(height: int, width: int, sigma: float, blur: float = 0.7) -> np.ndarr
     return (soft * sigma / soft.std())[:, :, None]
 
 
-def foliage(side: int = 400, seed: int = 3) -> np.ndarray:
+def foliage(side: int = 400, seed: int = 3, blur: float = 1.3) -> np.ndarray:
     """Texture without a calm place, but livelier in some, (y, x, 1), float."""
     rng = np.random.default_rng(seed)
-    leaves = ndimage.gaussian_filter(rng.normal(0, 1, (side, side)), 1.3)
+    leaves = ndimage.gaussian_filter(rng.normal(0, 1, (side, side)), blur)
     where = ndimage.gaussian_filter(rng.normal(0, 1, (side, side)), 12)
     strength = np.exp(1.2 * where / where.std())
     return (125 + 25 * strength * leaves / leaves.std()).clip(5, 250)[:, :, None]
@@ -211,3 +211,24 @@ def test_noise_does_not_depend_on_order():
     spec = made.spec_of(pixels)
     rows = [sample(pixels[y : y + 80], spec, Window(y, 0, y + 80, 400)) for y in range(0, 320, 80)]
     assert noise(rows) == noise(rows[::-1]) == measured(pixels)
+
+
+def test_cloth_is_not_noise():
+    """A fine weave all over is not the same at all high frequencies: the weakest tell the noise, and never for sure."""
+    y, x = np.mgrid[:320, :400]
+    weave = 7 * np.sin(2 * np.pi * (x + 0.4 * y) / 2.6) * (1 + 0.3 * np.sin(y / 40))
+    found = measured(written(120 + weave[:, :, None] + white((320, 400, 1), 0.6)))
+    assert found.luma.value == pytest.approx(0.6, abs=0.15)
+    assert found.luma.confidence == "fair"
+
+
+def test_ribs_cannot_be_told():
+    """Where even the weakest of the high frequencies hold much, and far from alike, texture and noise are one."""
+    ribs = ndimage.convolve1d(white((320, 400), 1), [1, -4, 6, -4, 1], axis=1)
+    assert measured(written(120 + 6 * ribs[:, :, None] / ribs.std())).luma == UNKNOWN
+
+
+@pytest.mark.parametrize("seed", range(4, 8))
+def test_small_pictures_of_texture_cannot_be_told(seed):
+    """Where no more than the few calmest blocks are alike, texture is not given out for noise."""
+    assert measured(written(foliage(88, seed, 0.6))).luma.over(0) <= 1

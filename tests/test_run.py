@@ -6,9 +6,12 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from distributed import LocalCluster
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import RunError
@@ -133,6 +136,16 @@ def test_streamed_stops_without_its_scheduler():
         short_lived.close()
         with pytest.raises(RunError, match="scheduler is gone"):
             list(outcomes)
+
+
+@pytest.mark.parametrize("error", [CommClosedError("reset by peer"), FutureCancelledError("key", "lost")])
+def test_streamed_stops_where_a_result_is_lost_with_its_scheduler(error):
+    """A scheduler that dies between the end of a batch and its handing over is told as any dead scheduler is."""
+    done = Mock(status="finished", result=Mock(side_effect=error))
+    done.add_done_callback = lambda call: call(done)
+    client = Mock(status="running", nthreads=lambda: {"a": 1}, submit=lambda *_, **__: done)
+    with pytest.raises(RunError, match="the scheduler is gone"):
+        list(streamed(client, iter([(1,)]), str))
 
 
 def test_streamed_cancels_what_is_out_when_it_is_left(client):

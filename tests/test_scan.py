@@ -109,6 +109,20 @@ def test_scan_keeps_pages(tmp_path, shared):
         scan(path, tmp_path / "pages.dzi", settings_for(), shared, quiet=True)
 
 
+def test_litter_of_a_dead_worker_is_swept(tmp_path, source, shared, monkeypatch):
+    """What a worker that died in this very run was writing is no part of the result."""
+    target = tmp_path / "page.zarr"
+    litter = target / "0" / "c" / "0" / "0" / ".1.0123456789ab.part"
+    advance = scans._Feed._advance
+    monkeypatch.setattr(
+        scans._Feed, "_advance", lambda feed: (litter.parent.exists() and litter.touch(), advance(feed))[1]
+    )
+    scan(source, target, settings_for(), shared, quiet=True)
+    assert not litter.exists()
+    assert verified(target).wrong == ()
+    assert "part" not in json.dumps(json.loads((target / "provenance.json").read_text())["files"])
+
+
 def test_finished_scan_is_left_alone(tmp_path, source, shared):
     """The same command again does nothing; other settings on a finished target are refused, with what differs."""
     target = tmp_path / "page.zarr"
@@ -232,6 +246,9 @@ def test_verify_names_every_kind_of_damage(tmp_path, source, shared):
     record = target / "provenance.json"
     record.write_text(record.read_text().replace('"derivative"', '"Derivative"', 1))
     assert "the record itself was changed" in {one.why for one in verified(target).wrong}
+    record.write_text(record.read_text().replace('"nbytes"', '"nbxtes"', 1))
+    with pytest.raises(JobError, match="is damaged"):
+        verified(target)
     record.unlink()
     with pytest.raises(JobError, match="is not there"):
         verified(target)

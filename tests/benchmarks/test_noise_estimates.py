@@ -236,8 +236,7 @@ def twice(first: int, second: int, shift: int) -> Callable[[np.ndarray], np.ndar
 def test_jpeg_estimates() -> None:
     """Write the table of qualities told, with tables and without, and of false alarms."""
     kodak, rows = pictures(_PLAIN["Kodak"]), []
-    for quality in _QUALITIES:
-        rows.append(row("file", [file_told(p, quality) for p in kodak], quality, [(0, 0)] * len(kodak)))
+    rows += [row("file", [file_told(p, q) for p in kodak], q, [(0, 0)] * len(kodak)) for q in _QUALITIES]
     for quality in _QUALITIES:
         found, grids = crops(kodak, lambda p, q=quality: compressed(p, q), quality)
         rows.append(row("pixels, cropped", found, quality, grids))
@@ -270,8 +269,8 @@ def test_jpeg_estimates() -> None:
     rows.append(row("never: charts, gradients", [pixels_told(written(p)) for p in plain], 100, [None] * len(plain)))
     header = ("what", "truth", "pictures", "within 3", "within 10", "grid right", "cannot tell", "says 100")
     notes = (
-        "IJG qualities, chroma at half the size. Pixels: saved again without loss. Two compressions: the stronger, older "
-        "one is the truth. Of photographs and pages as they are nobody knows whether they were JPEGs before; 100 is no "
+        "IJG qualities, chroma at half the size. Pixels: saved again without loss. Two compressions: the stronger, "
+        "older one is the truth. Of pictures as they are nobody knows whether they were JPEGs before; 100 is no "
         f"trace. Cost without a table, no trace: {spent * 1e3:.0f} ms CPU a megapixel (0.4 Mpx each), samples included."
     )
     print(write_table("jpeg-estimates", "JPEG quality told of pictures held out", header, rows, notes))

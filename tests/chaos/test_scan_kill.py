@@ -38,11 +38,11 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A page of 64 tiles, stored in strips, so that it is ingested, and the digests of an undisturbed run."""
+    """A page of 64 tiles, stored in strips so long that it is ingested, and the digests of an undisturbed run."""
     folder = tmp_path_factory.mktemp("scan")
     tile = picture(512, 512, 1, "uint16")[..., 0]
     page = tile.repeat(8, 0).repeat(8, 1)[:SIDE, :SIDE]
-    tifffile.imwrite(folder / "page.tif", page, rowsperstrip=256, compression="zlib")
+    tifffile.imwrite(folder / "page.tif", page, rowsperstrip=2048, compression="zlib")
     subprocess.run(words(folder, "calm.zarr", "--workers", "2"), check=True)
     return folder
 
@@ -107,7 +107,7 @@ def own_cluster(stack, folder):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     scheduler = stack.enter_context(subprocess.Popen([*tool, "--no-dashboard", "--scheduler-file", str(note)], **quiet))
     stack.callback(scheduler.kill)
-    while not note.exists():
+    while not note.exists() or not note.read_text():
         time.sleep(0.05)
     address = json.loads(note.read_text())["address"]
     for _ in range(2):
