@@ -308,7 +308,7 @@ def _liveliest(samples: Sequence[Sample]) -> list[tuple[Sample, int]]:
         middles = slice(7, s.luma.shape[0] - 7, 16)
         steps = np.minimum(np.abs(np.diff(s.luma[middles], axis=1)), _STEEP)
         if s.alpha is not None:
-            steps = steps + 0 * (s.alpha[middles, 1:] > 0)
+            steps = steps * (s.alpha[middles, 1:] > 0)
         steep = steps.sum(axis=1, dtype=np.int64)
         rated += [(-int(sum_), s.window.y0, s.window.x0, i * 16, s) for i, sum_ in enumerate(steep)]
     rated.sort(key=lambda one: one[:4])
