@@ -110,6 +110,20 @@ def pyramid_of(spec: ImageSpec, tile: int, chunk: int = CHUNK) -> Pyramid:
     return Pyramid(spec.height, spec.width, spec.channels, spec.dtype, tile, chunk)
 
 
+def groups(folder: Path) -> list[Path]:
+    """The image groups below `folder`: itself, or those of its pages in their order.
+
+    Raises StoreError where it holds none.
+    """
+    try:
+        node = json.loads((folder / "0" / _METADATA).read_bytes())["node_type"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _foreign(folder) from error
+    if node == "array":
+        return [folder]
+    return sorted((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
 def pyramid(folder: Path) -> Pyramid:
     """The pyramid of the image in a folder. Raises StoreError where there is none that was made here."""
     found = _document(folder / "0" / _METADATA)

@@ -22,7 +22,7 @@ from typing import Self
 
 from pipelines import omezarr, sources
 from pipelines.before import Before, Reader
-from pipelines.errors import JobError, StoreError
+from pipelines.errors import JobError
 from refine.display import shown, suffix, tile_bytes
 from refine.errors import RefineError
 from refine.spec import ImageSpec
@@ -140,7 +140,7 @@ def serve(target: Path, port: int = 0, before: Path | None = None) -> Server:
     A source that cannot be compared (gone, damaged, too large to be read in place) is told on the page, and stops
     nothing. Raises StoreError where the target is none, JobError where the port is taken.
     """
-    images = groups(target)
+    images = omezarr.groups(target)
     reader = Reader()
     try:
         shown_beside, note = _beside(before, len(images), reader)
@@ -158,21 +158,6 @@ def serve(target: Path, port: int = 0, before: Path | None = None) -> Server:
     except BaseException:
         reader.close()
         raise
-
-
-def groups(target: Path) -> list[Path]:
-    """The image groups of a target: the folder itself, or those of its pages in their order.
-
-    Raises StoreError where it is no OME-Zarr.
-    """
-    try:
-        node = json.loads((target / "0" / "zarr.json").read_bytes())["node_type"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        name = target.name
-        raise StoreError(f"{name}: is no OME-Zarr image that refine wrote; name the folder of one") from error
-    if node == "array":
-        return [target]
-    return sorted((path for path in target.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def _page(image: Path, name: str, source: sources.Source | None, reader: Reader) -> Page:
