@@ -55,9 +55,12 @@ class Origin:
 
 def projected_mem(spec: ImageSpec) -> int:
     """Bytes that a worker needs at most while it takes a source in: three pieces of a slab, one shard encoded."""
-    px_nbytes = spec.nbytes // (spec.height * spec.width)
-    piece_nbytes = SHARD * min(_piece_side(spec), max(spec.height, spec.width)) * px_nbytes
-    return RESERVED_MEM + 3 * piece_nbytes + 4 * SHARD * SHARD * px_nbytes
+    return RESERVED_MEM + 3 * piece_nbytes(spec) + 4 * SHARD * SHARD * spec.nbytes // (spec.height * spec.width)
+
+
+def piece_nbytes(spec: ImageSpec) -> int:
+    """Bytes of the largest window that is read at a time while a source is taken in."""
+    return SHARD * min(_piece_side(spec), max(spec.height, spec.width)) * spec.nbytes // (spec.height * spec.width)
 
 
 def ingest(source: Path, spec: ImageSpec, work: Path, decoder: Decoder, origin: Origin) -> None:

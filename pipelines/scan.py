@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipelines import bigtiff, deepzoom, derivative, ingest, manifest, omezarr, progress, scantasks, sources, tree
+from pipelines import bigtiff, deepzoom, derivative, manifest, omezarr, progress, scantasks, sources, tree
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError, StoreError
 from pipelines.estimate import cost_s
@@ -28,7 +28,7 @@ from pipelines.scantasks import Item, Page, TakeIn, Tile, Upper, shard_group
 from pipelines.summary import Complaint, Summary
 from pipelines.tasks import Common, Failure, Receipt, behaviour
 from refine.limits import SCAN_LIMITS
-from refine.plan import RESERVED_MEM, Plan
+from refine.plan import Plan
 from refine.session import Engine, check_available, execution_class
 from refine.settings import Settings
 from refine.spec import ImageSpec
@@ -39,8 +39,6 @@ SUFFIXES = {".zarr": "zarr", ".tif": "tiff", ".tiff": "tiff", ".dzi": "dzi"}
 """What a target's name may end with."""
 _PYRAMID = 4 / 3
 """Bytes of a pyramid by those of its first level."""
-_ASSESS_MEM = 150_000_000
-"""Bytes that assessing takes at most, for its samples are as many px for every page; measured (scan-memory.md)."""
 
 
 def scan(
@@ -303,22 +301,19 @@ def _tell(job: _Job, work: _PageWork, plan: Plan) -> None:
     needed = levels * (1 if job.form == "zarr" else 2)
     free = shutil.disk_usage(job.image).free
     decision = job.common.settings.decided(work.spec, scantasks.noted_page(work.page.work)[1])
+    taken_in = work.spec.nbytes if work.page.ingested else 0
     logger.warning(
-        "page %d: %d x %d px from %d x %d: %s; %d tiles, %.0f MB a worker, %.1f GB of disk, %.0f s on one core",
+        "page %d: %d x %d px from %d x %d: %s; %d tiles, %.0f MB a worker and %.0f MB its decoder, %.1f GB of disk, "
+        "%.0f s on one core",
         *(work.page.number + 1, plan.output[1], plan.output[0], plan.source.width, plan.source.height),
-        *(decision.action, plan.tile_count, _worker_mem(work, plan) / 1e6, needed / 1e9, cost_s(plan)),
+        *(decision.action, plan.tile_count, scantasks.worker_mem(work.page, plan) / 1e6),
+        *(scantasks.decoder_mem(work.page, plan) / 1e6, (needed + taken_in) / 1e9, cost_s(plan)),
     )
     for reason in decision.reasons:
         logger.info("page %d: %s", work.page.number + 1, reason)
     # A second run has most of it on the disk already.
     if needed - job.ledger.shard_nbytes() > free:
         raise JobError(f"{job.target.name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room")
-
-
-def _worker_mem(work: _PageWork, plan: Plan) -> int:
-    """Bytes that a worker needs at most for whichever task of a page: a tile, its assessment, its ingest."""
-    taken_in = ingest.projected_mem(work.spec) if work.page.ingested else 0
-    return max(plan.projected_mem, RESERVED_MEM + _ASSESS_MEM, taken_in)
 
 
 def _forget_damaged(job: _Job) -> None:

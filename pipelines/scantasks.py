@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import cast
 
-from pipelines import assessing, ingest, omezarr
+from pipelines import assessing, ingest, omezarr, sources
 from pipelines.errors import StoreError
 from pipelines.ingest import Origin
 from pipelines.manifest import ShardRecord
@@ -21,12 +21,14 @@ from refine.assessment import Assessment
 from refine.decode_child import packed, unpacked
 from refine.errors import RefineError
 from refine.imagefile import publish
-from refine.plan import Plan
+from refine.plan import RESERVED_MEM, Plan
 from refine.spec import ImageSpec, Pixels
 from refine.tiles import restored_window
 from refine.window import Window
 
 _FACTS = "page.json"
+_ASSESS_MEM = 150_000_000
+"""Bytes that assessing takes at most, for its samples are as many px for every page; measured (scan-memory.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,19 @@ def page_plan(work: Path, common: Common) -> Plan:
     """The plan of a page, as it was assessed."""
     spec, found = noted_page(work)
     return common.settings.plan(spec, found)
+
+
+def worker_mem(page: Page, plan: Plan) -> int:
+    """Bytes that a worker needs at most for whichever task of a page: a tile, its assessment, its ingest."""
+    taken_in = ingest.projected_mem(page.source.spec) if page.ingested else 0
+    return max(plan.projected_mem, RESERVED_MEM + _ASSESS_MEM, taken_in)
+
+
+def decoder_mem(page: Page, plan: Plan) -> int:
+    """Bytes that the worker's decoder, a process beside it, needs at most for a page."""
+    spec, side = page.source.spec, (min(plan.tile, length) for length in plan.output)
+    read = plan.source_window(Window(0, 0, *side)).area * spec.nbytes // (spec.height * spec.width)
+    return sources.decoder_mem(page.source, ingest.piece_nbytes(spec) if page.ingested else read)
 
 
 def _receipt(page: Page, written: tuple[Written, ...], execution_class: str) -> Receipt:

@@ -14,13 +14,13 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from pipelines import zarrsource
+from pipelines import ingest, zarrsource
 from pipelines.errors import StoreError
 from refine.decoder import Decoder
 from refine.errors import ImageReadError
-from refine.imagefile import one_line
+from refine.imagefile import copies, one_line
 from refine.limits import SCAN_LIMITS, Limits
-from refine.openimage import Storage
+from refine.openimage import KEEP_MEM, Storage
 from refine.signature import HEAD_NBYTES, image_format
 from refine.spec import ImageSpec, Metadata, Pixels
 from refine.window import Window
@@ -39,6 +39,8 @@ _MAX_WINDOW_NBYTES = 64 << 20
 """Bytes of one strip or tile, decoded, up to which windows are read in place."""
 _MAX_BAND_NBYTES = 256 << 20
 """Bytes of one strip, or row of tiles, up to which it is one of many bands and not a whole."""
+_DECODER_MEM = 60_000_000
+"""Bytes of a decoder's process that holds no pixels; measured (source-memory.md), with some room."""
 _local = threading.local()
 
 
@@ -118,16 +120,8 @@ def source_of(path: Path, page: int = 0, limits: Limits = SCAN_LIMITS) -> Source
     return Source(path, page, kind, spec, storage, limits, size, mtime_ns)
 
 
-def pages(path: Path, limits: Limits = SCAN_LIMITS) -> list[ImageSpec]:
-    """The pages of a file that are pictures of their own. Raises ImageReadError where one of them cannot be read."""
-    found = listing(path, limits)
-    if found.damaged:
-        raise ImageReadError("; ".join(found.damaged[:3]))
-    return list(found.pages)
-
-
 def listing(path: Path, limits: Limits = SCAN_LIMITS) -> Listing:
-    """All pages of a file, damaged ones too. Raises ImageReadError where it is no image at all."""
+    """All pages of a file, damaged ones too. Raises ImageReadError where not one of them can be read."""
     if path.is_dir():
         found = [zarrsource.spec_of(path, page, limits) for page in range(zarrsource.count(path))]
         return Listing(tuple(found), (), ())
@@ -143,7 +137,12 @@ def listing(path: Path, limits: Limits = SCAN_LIMITS) -> Listing:
         try:
             readable.append(child.spec(path, page))
         except ImageReadError as error:
+            if len(wanted) == 1:
+                raise
             damaged.append(_page_line(path.name, page, len(roles), str(error)))
+    if not readable:
+        first = damaged[0].removeprefix(f"{path.name}: ")
+        raise ImageReadError(f"{path.name}: none of its {len(wanted)} pages can be read; {first}")
     if broken is not None:
         damaged.append(f"{path.name}: {broken}")
     left_out = Counter(role for page, role in enumerate(roles) if page not in wanted)
@@ -178,6 +177,23 @@ def decoder(limits: Limits) -> Decoder:
             found.close()
         found = _local.decoder = Decoder(limits)
     return found
+
+
+def decoder_mem(source: Source, window_nbytes: int) -> int:
+    """Bytes that the decoder's process holds at most while a source is ingested and windows of it are read.
+
+    That is what a strip, a tile or the whole takes encoded, decoded and in our order of bytes, and what is kept of
+    them. Nothing for a zarr, which the worker itself reads.
+    """
+    spec, held = source.spec, source.storage
+    if source.kind == "zarr":
+        return 0
+    if spec.format != "tiff":
+        return _DECODER_MEM + copies(spec) * held.nbytes + source.size + window_nbytes
+    if held.direct:
+        return _DECODER_MEM + 2 * window_nbytes
+    kept = KEEP_MEM if source.kind == "windows" else ingest.kept_mem(spec, held)
+    return _DECODER_MEM + 3 * held.nbytes + kept + 2 * window_nbytes
 
 
 def amplification(spec: ImageSpec, storage: Storage) -> float:

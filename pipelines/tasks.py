@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,11 +21,11 @@ from pipelines.errors import StoreError
 from pipelines.ingest import Origin
 from pipelines.manifest import ShardRecord
 from pipelines.output import TIFF_TILE, Output, encoded, output
+from pipelines.sources import decoder
 from refine._version import __version__
 from refine.assess import assess
 from refine.assessment import Assessment
 from refine.decide import Decision
-from refine.decoder import Decoder
 from refine.errors import RefineError
 from refine.imagefile import publish, write_tiff
 from refine.limits import Limits
@@ -225,7 +224,7 @@ def _done(item: Item, common: Common, stage: Stage) -> Receipt:
 
 def _restored(item: Restore, common: Common, stage: Stage) -> Receipt:
     source_sha256 = _unchanged_sha256(item)
-    image = _decoder(common.limits).read(item.source)
+    image = decoder(common.limits).read(item.source)
     stage.name = "assess"
     found = assess(image.pixels, image.spec)
     stage.name = "plan"
@@ -247,9 +246,9 @@ def _ingested(item: Ingest, common: Common) -> Receipt:
     image = item.image
     source_sha256 = _unchanged_sha256(image)
     came_from = Origin(image.path, image.size, image.mtime_ns, item.key, source_sha256)
-    decoder = _decoder(common.limits)
-    spec = decoder.spec(image.source)
-    ingest.ingest(image.source, spec, item.work, decoder, came_from)
+    child = decoder(common.limits)
+    spec = child.spec(image.source)
+    ingest.ingest(image.source, spec, item.work, child, came_from)
     _check_unchanged(image)
     plan = common.settings.plan(spec, ingest.assessment(item.work))
     target = store.create(target_path(item.work), plan.result.shape, plan.result.dtype, plan.tile, store.TARGET_CHUNK)
@@ -334,17 +333,6 @@ def _blocks(array: store.PixelArray, plan: Plan, side: int) -> Iterator[Pixels]:
 def target_path(work: Path) -> Path:
     """The array of a work folder that tiles are written to."""
     return work / "target.zarr"
-
-
-_local = threading.local()
-
-
-def _decoder(limits: Limits) -> Decoder:
-    """The decoder of this thread. It ends with its process."""
-    decoder: Decoder | None = getattr(_local, "decoder", None)
-    if decoder is None or decoder.limits != limits:
-        decoder = _local.decoder = Decoder(limits)
-    return decoder
 
 
 def _unchanged_sha256(item: Restore) -> str:

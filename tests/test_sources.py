@@ -174,7 +174,7 @@ def test_pages_are_pictures_of_their_own(tmp_path):
 
 def test_pages_of_nothing_but_a_reduced_copy(tmp_path):
     """A file whose only page says to be a copy is that picture."""
-    assert [spec.shape for spec in sources.pages(stored(tmp_path / "a.tif", subfiletype=1))] == [PIXELS.shape]
+    assert [spec.shape for spec in sources.listing(stored(tmp_path / "a.tif", subfiletype=1)).pages] == [PIXELS.shape]
 
 
 def test_pages_of_a_pyramid_below_its_page(tmp_path):
@@ -183,7 +183,7 @@ def test_pages_of_a_pyramid_below_its_page(tmp_path):
     with tifffile.TiffWriter(path) as writer:
         writer.write(PIXELS, photometric="rgb", subifds=1, tile=(16, 16), metadata=None)
         writer.write(PIXELS[::2, ::2], photometric="rgb", subfiletype=1, tile=(16, 16), metadata=None)
-    assert [spec.shape for spec in sources.pages(path)] == [PIXELS.shape]
+    assert [spec.shape for spec in sources.listing(path).pages] == [PIXELS.shape]
 
 
 def test_pages_name_the_one_that_is_damaged(tmp_path):
@@ -196,8 +196,24 @@ def test_pages_name_the_one_that_is_damaged(tmp_path):
     assert [spec.page for spec in found.pages] == [0, 2]
     (line,) = found.damaged
     assert line.startswith("a.tif: page 2 of 3: this TIFF cannot be used: its samples are floating-point")
-    with pytest.raises(ImageReadError, match=r"^a\.tif: page 2 of 3"):
-        sources.pages(path)
+
+
+def test_pages_of_a_file_without_a_readable_one(tmp_path):
+    """Where no page can be read, or no directory is whole, that is one line with the first reason, never no pages."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(2):
+            writer.write(PIXELS.astype(np.float32), photometric="rgb", metadata=None)
+    with pytest.raises(
+        ImageReadError, match=r"^a\.tif: none of its 2 pages can be read; page 1 of 2: .*floating-point"
+    ):
+        sources.listing(path)
+    for name, data in (("b.tif", b"II*\0\xff\xff\xff\x7f" + bytes(99)), ("c.tif", b"II*\0\x08\0\0\0\0\0" + bytes(99))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ImageReadError, match=rf"^{name[0]}\.tif: .+") as caught:
+            sources.listing(tmp_path / name)
+        assert len(str(caught.value).splitlines()) == 1
+        assert "page 1 of 0" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("link", "said"), [(10**8, "leads nowhere"), (0, "leads back")])
@@ -224,18 +240,18 @@ def test_pages_are_limited(tmp_path):
     with tifffile.TiffWriter(path) as writer:
         for _ in range(3):
             writer.write(PIXELS[:4, :4], photometric="rgb", metadata=None)
-    assert len(sources.pages(path, replace(SCAN_LIMITS, max_pages=3))) == 3
+    assert len(sources.listing(path, replace(SCAN_LIMITS, max_pages=3)).pages) == 3
     with pytest.raises(LimitError, match=r"^a\.tif: 3 pages.*raise max_pages"):
-        sources.pages(path, replace(SCAN_LIMITS, max_pages=2))
+        sources.listing(path, replace(SCAN_LIMITS, max_pages=2))
 
 
 def test_pages_of_other_files(tmp_path):
     """A PNG has one page; what is no image, or is not there, is an error of one line."""
-    assert len(sources.pages(write_picture(tmp_path / "a.png", PIXELS))) == 1
+    assert len(sources.listing(write_picture(tmp_path / "a.png", PIXELS)).pages) == 1
     (tmp_path / "b.tif").write_bytes(b"nothing")
     for name in ("b.tif", "none.tif"):
         with pytest.raises(ImageReadError, match=rf"^{name[0]}.*\.tif: "):
-            sources.pages(tmp_path / name)
+            sources.listing(tmp_path / name)
 
 
 def test_digest_sees_every_byte_and_name(tmp_path):

@@ -102,7 +102,7 @@ def test_own_images_come_back(tmp_path, pages):
         pyramid = omezarr.pyramid(path)
         for one in pyramid.shards(0):
             omezarr.write_tile(path, pyramid, one.window, pixels[one.window.slices] + np.uint8(number))
-    found = sources.pages(folder)
+    found = sources.listing(folder).pages
     assert [(one.shape, one.icc, one.resolution, one.page) for one in found] == [
         (spec.shape, SRGB, spec.resolution, page) for page in range(pages)
     ]
