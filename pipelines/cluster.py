@@ -37,6 +37,11 @@ _CONFIG = {
     "distributed.deploy.lost-worker-timeout": "1 week",
     "distributed.worker.profile.enabled": False,
     "distributed.admin.low-level-log-length": 0,
+    # Bytes. With what dask asks of the allocator each array from 128 KB on is new pages of the system, to be cleared:
+    # half of the time in which chunks were encoded. Measured on scans: larger values are quicker still by a tenth, and
+    # keep 20 MB more.
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 4 << 20,
 }
 _NO_PAGES: dict[str, object] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """Nothing to see, and nothing to run code through."""
