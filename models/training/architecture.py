@@ -46,6 +46,6 @@ NETS = {
     "standard-x2": Architecture(scale=2, channels=48, blocks=6),
     "standard-x4": Architecture(scale=4, channels=48, blocks=6, side=40),
     "robust-x2": Architecture(scale=2, channels=32, blocks=4, damage=ENLARGE),
-    "clean-x1": Architecture(scale=1, channels=32, blocks=4, unshuffle=2, damage=REPAIR, side=80),
+    "clean-x1": Architecture(scale=1, channels=32, blocks=5, unshuffle=2, damage=REPAIR, side=80),
 }
 """Networks by id."""

@@ -48,9 +48,10 @@ def _bound(measured: float) -> float:
 
 
 def _history(run: Run, schedule: Schedule) -> dict[str, str]:
-    squared = f", the last {schedule.squared:.0%} by squared error" if schedule.squared else ""
+    squared = f"L1, the last {schedule.squared:.0%} by squared error" if schedule.squared else "L1"
+    learnt_by = "squared error" if schedule.squared >= 1 else squared
     training = (
-        f"{run.step} steps of {schedule.batch} squares of {run.net.architecture.side} px, L1{squared}, "
+        f"{run.step} steps of {schedule.batch} squares of {run.net.architecture.side} px, {learnt_by}, "
         f"Adam {schedule.rate:g} cosine, running mean of the weights, seed {schedule.seed}; begun from {run.begun}"
     )
     if run.spent_s < schedule.budget_s and run.step < schedule.steps:

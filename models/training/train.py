@@ -225,6 +225,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=usual.batch)
     parser.add_argument("--rate", type=float, default=usual.rate)
     parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--squared", type=float, default=usual.squared, help="share, at the end, by squared error")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bfloat16", action="store_true")
     return parser
@@ -240,6 +241,7 @@ def schedule_of(given: argparse.Namespace) -> Schedule:
         given.batch,
         given.rate,
         given.seed,
+        squared=given.squared,
         bfloat16=given.bfloat16,
         threads=given.threads,
     )
