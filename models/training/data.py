@@ -20,6 +20,8 @@ ENOUGH = 12.0
 """8-bit levels per px. A cell with a stronger mean gradient is drawn no more often: beyond this lies noise."""
 FLOOR = 0.5
 """8-bit levels per px, given to every cell, so that flat areas are seen now and then and stay flat."""
+SMALLEST = 320
+"""px. Pictures with a shorter side are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,30 @@ class Crops:
     """Cumulative share of each picture, by the sum of its cells."""
     cells: tuple[NDArray[np.float64], ...]
     """Per picture, the cumulative share of its cells in row order."""
+    smalls: tuple[Picture, ...] = ()
+    """Per picture, the same made small by a network's scale; none where squares are damaged one by one."""
 
     def draw(self, rng: np.random.Generator, side: int) -> Picture:
         """A square of `side` px round a drawn cell, turned and flipped at random."""
+        index, y, x = self._place(rng, side)
+        return turned(self.pictures[index][y : y + side, x : x + side], int(rng.integers(8)))
+
+    def pair(self, rng: np.random.Generator, side: int, scale: int) -> tuple[Picture, Picture]:
+        """A square of `side` px of a small picture, and the square of the large one that it was made from."""
+        index, y, x = self._place(rng, scale * side)
+        y, x = y // scale, x // scale
+        low = self.smalls[index][y : y + side, x : x + side]
+        high = self.pictures[index][scale * y : scale * (y + side), scale * x : scale * (x + side)]
+        way = int(rng.integers(8))
+        return turned(low, way), turned(high, way)
+
+    def _place(self, rng: np.random.Generator, side: int) -> tuple[int, int, int]:
+        """A picture, and where in it a square of `side` px begins that holds a drawn cell."""
         index = int(np.searchsorted(self.shares, rng.random()))
-        picture = self.pictures[index]
+        height, width = self.pictures[index].shape[:2]
         cell = int(np.searchsorted(self.cells[index], rng.random()))
-        row, column = divmod(cell, picture.shape[1] // CELL)
-        y = _start(rng, row, side, picture.shape[0])
-        x = _start(rng, column, side, picture.shape[1])
-        return turned(picture[y : y + side, x : x + side], int(rng.integers(8)))
+        row, column = divmod(cell, width // CELL)
+        return index, _start(rng, row, side, height), _start(rng, column, side, width)
 
 
 def turned(square: Picture, way: int) -> Picture:
@@ -50,22 +66,25 @@ def turned(square: Picture, way: int) -> Picture:
     return square if way < 4 else square[:, ::-1]
 
 
-def load_crops(folder: Path, smallest: int = 320, limit: int | None = None) -> Crops:
+def pictures_in(folder: Path, smallest: int = SMALLEST, limit: int | None = None) -> tuple[Picture, ...]:
     """The JPEG XL crops of a folder that are at least `smallest` px a side; the first `limit` by name."""
     files = sorted(folder.glob("*.jxl"))[:limit]
     decoded = (np.ascontiguousarray(imagecodecs.jpegxl_decode(file.read_bytes())[..., :3]) for file in files)
     pictures = tuple(picture for picture in decoded if min(picture.shape[:2]) >= smallest)
     if not pictures:
         raise FileNotFoundError(f"{folder}: no .jxl of at least {smallest} px a side; name a folder with --data")
-    return crops_of(pictures)
+    return pictures
 
 
-def crops_of(pictures: tuple[Picture, ...]) -> Crops:
-    """The pictures with the energy of their cells."""
-    energies = [cell_energy(picture) for picture in pictures]
-    shares = np.cumsum([energy.sum() for energy in energies])
-    cells = tuple(np.cumsum(energy) / energy.sum() for energy in energies)
-    return Crops(pictures, shares / shares[-1], cells)
+def crops_of(pictures: tuple[Picture, ...], pages: tuple[Picture, ...] = (), share: float = 0.0) -> Crops:
+    """The pictures with the energy of their cells; pages are drawn with the given share."""
+    photographs = [cell_energy(picture) for picture in pictures]
+    drawn = [cell_energy(page) for page in pages]
+    weights = [np.array([energy.sum() for energy in energies]) for energies in (photographs, drawn)]
+    split = (1 - share, share) if pages else (1.0, 0.0)
+    shares = np.cumsum(np.concatenate([w / max(w.sum(), 1) * part for w, part in zip(weights, split, strict=True)]))
+    cells = tuple(np.cumsum(energy) / energy.sum() for energy in photographs + drawn)
+    return Crops(pictures + pages, shares / shares[-1], cells)
 
 
 def cell_energy(picture: Picture) -> NDArray[np.float64]:

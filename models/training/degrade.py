@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import imagecodecs
@@ -12,7 +13,6 @@ import numpy as np
 
 from models.training.data import Crops, Picture
 from models.training.kernels import Array, along_axes, blur_matrix, resize_matrix
-from models.training.sketch import page
 
 JPEG_BLOCK = 16
 """px. Squares are made this much larger and cut at random, so that block borders fall anywhere."""
@@ -65,16 +65,23 @@ class Batch:
 def batch(crops: Crops, damage: Damage, scale: int, size: tuple[int, int], rng: np.random.Generator) -> Batch:
     """`size` is (number of squares, their side in px of the damaged picture)."""
     count, side = size
-    lows, highs, strengths = [], [], []
-    for _ in range(count):
-        large = scale * (side + JPEG_BLOCK)
-        square = page(rng, large) if rng.random() < damage.pages else crops.draw(rng, large)
-        low, strength = damaged(square, damage, scale, rng)
-        y, x = (int(v) for v in rng.integers(0, JPEG_BLOCK, 2))
-        lows.append(low[y : y + side, x : x + side])
-        highs.append(square[scale * y : scale * (y + side), scale * x : scale * (x + side)])
-        strengths.append(strength)
+    if crops.smalls:
+        lows, highs = zip(*(crops.pair(rng, side, scale) for _ in range(count)), strict=True)
+        return Batch(_planes(lows), _planes(highs), np.zeros((count, 2), np.float32))
+    squares = [_pair(crops, damage, scale, side, rng) for _ in range(count)]
+    lows, highs, strengths = zip(*squares, strict=True)
     return Batch(_planes(lows), _planes(highs), np.asarray(strengths, np.float32))
+
+
+def _pair(
+    crops: Crops, damage: Damage, scale: int, side: int, rng: np.random.Generator
+) -> tuple[Picture, Picture, tuple[float, float]]:
+    """A damaged square, the undamaged one, and the strengths to tell."""
+    square = crops.draw(rng, scale * (side + JPEG_BLOCK))
+    low, strength = damaged(square, damage, scale, rng)
+    y, x = (int(v) for v in rng.integers(0, JPEG_BLOCK, 2))
+    high = square[scale * y : scale * (y + side), scale * x : scale * (x + side)]
+    return low[y : y + side, x : x + side], high, strength
 
 
 def damaged(
@@ -132,5 +139,5 @@ def _stated(sigma: float, quality: int | None, rng: np.random.Generator) -> tupl
     return sigma / 50 * float(off[0]), (100 - quality) / 100 * float(off[1]) if quality is not None else 0.0
 
 
-def _planes(squares: list[Picture]) -> Array:
+def _planes(squares: Sequence[Picture]) -> Array:
     return (np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32)) / np.float32(255)
