@@ -11,7 +11,7 @@ from hashlib import sha256
 from refine.card import load_card
 from refine.errors import PlanError
 from refine.preset import PlanSettings
-from refine.settings import MAX_SCALE, Settings, networks
+from refine.settings import MAX_NETWORK_SCALE, Settings, networks
 from refine.spec import ImageSpec
 
 BEHAVIOUR = 3
@@ -55,7 +55,7 @@ def _networks(settings: Settings) -> set[str]:
     repair = {settings.preset.repair.net} - {""}
     if settings.preset.upscale.nets != "auto":
         return repair | set(settings.preset.upscale.nets)
-    return repair | {net for enlargement in range(1, MAX_SCALE + 1) for net in networks(Fraction(enlargement))}
+    return repair | {net for enlargement in range(1, MAX_NETWORK_SCALE + 1) for net in networks(Fraction(enlargement))}
 
 
 def _programs(settings: Settings) -> list[str]:

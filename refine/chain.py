@@ -27,6 +27,7 @@ _WHY = {
     Stage.RESAMPLE: "strengths are meant for the pixels of the final size",
     Stage.DENOISE: "noise that was sharpened is detail to every filter",
     Stage.SHARPEN: "final adjustments move the levels that its strengths are meant for",
+    Stage.TONE: "a medium is suited with the tones that are shown on it",
 }
 
 

@@ -19,6 +19,8 @@ from refine.resample import Axis, Resample
 from refine.spec import Depth, ImageSpec
 from refine.window import Tile, Window, even_grid, grid
 
+Cuts = tuple[tuple[int, int], ...]
+"""Starts and stops along one axis."""
 MAX_SIDE = 1_000_000
 """px. Beyond this a size is taken for a slip of the keyboard."""
 RESERVED_MEM = 260_000_000
@@ -47,6 +49,9 @@ class Plan:
     """Side of a tile, output px."""
     block: int
     """Largest side of a block's core, output px."""
+    asked: tuple[Cuts, Cuts] | None = None
+    """Rows, and columns, of the result that windows are made of, where these are not the tiles; start and stop of
+    each, none longer than a tile."""
 
     @cached_property
     def colour(self) -> Treatment:
@@ -184,15 +189,21 @@ class Plan:
     @cached_property
     def _read_shape(self) -> tuple[int, int]:
         shape = []
-        for axis, size in enumerate(self.output):
-            reads = [self._read_axis(axis, *cut) for cut in _cuts(size, self.tile, self.block)]
+        for axis in range(2):
+            reads = [self._read_axis(axis, *core) for core in self._cores(axis)]
             shape.append(max(high - low for low, high in reads))
         return shape[0], shape[1]
 
     @cached_property
     def _core_shape(self) -> tuple[int, int]:
-        sides = [max(stop - start for start, stop in _cuts(size, self.tile, self.block)) for size in self.output]
+        sides = [max(stop - start for start, stop in self._cores(axis)) for axis in range(2)]
         return sides[0], sides[1]
+
+    def _cores(self, axis: int) -> Cuts:
+        """What blocks write along an axis."""
+        size = self.output[axis]
+        tiles = tuple((start, min(start + self.tile, size)) for start in range(0, size, self.tile))
+        return _cuts(tiles if self.asked is None else self.asked[axis], self.block)
 
     def _result_start(self, core: Window, read: Window) -> tuple[int, int]:
         """The output px that is the first of the program's result for a block."""
@@ -259,10 +270,10 @@ class Plan:
 
 
 @lru_cache(maxsize=1024)
-def _cuts(size: int, tile: int, block: int) -> tuple[tuple[int, int], ...]:
+def _cuts(whole: Cuts, block: int) -> Cuts:
     """The block cores along one axis."""
-    whole = (Window(0, start, 1, min(start + tile, size)) for start in range(0, size, tile))
-    return tuple((w.x0, w.x1) for one in whole for w in even_grid(one, block))
+    windows = (Window(0, start, 1, stop) for start, stop in whole)
+    return tuple((w.x0, w.x1) for one in windows for w in even_grid(one, block))
 
 
 def planned(

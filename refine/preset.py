@@ -12,6 +12,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from refine import resources
 from refine.chain import Order
 from refine.errors import PresetError
+from refine.finish import MediumName
 from refine.spec import Depth
 
 Auto = Literal["auto"] | float
@@ -87,6 +88,18 @@ class ToneSettings:
     """0..4: gain on colour; 0 makes grey."""
     match: float = 0.5
     """0..1: how far an image is brought to the look of a reference, where one is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishSettings:
+    """Output sharpening: for what the result is shown on, apart from what the source needs."""
+
+    medium: MediumName = "none"
+    """What it is shown on; `none`: no output sharpening."""
+    ppi: float = 300.0
+    """px per inch there."""
+    distance: float = 300.0
+    """mm from which it is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +191,7 @@ class Preset:
     """What it is called in reports."""
     order: Order = "checked"
     """`checked` or `as-written`."""
-    steps: tuple[str, ...] = ("repair", "upscale", "resample", "denoise", "sharpen", "tone")
+    steps: tuple[str, ...] = ("repair", "upscale", "resample", "denoise", "sharpen", "tone", "finish")
     """The order that `as-written` means."""
     decide: DecideSettings = field(default_factory=DecideSettings)
     """Rules for what is `auto`."""
@@ -194,6 +207,8 @@ class Preset:
     """Edges."""
     tone: ToneSettings = field(default_factory=ToneSettings)
     """Final adjustments."""
+    finish: FinishSettings = field(default_factory=FinishSettings)
+    """The medium."""
     output: OutputSettings = field(default_factory=OutputSettings)
     """Files."""
     plan: PlanSettings = field(default_factory=PlanSettings)

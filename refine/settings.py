@@ -10,6 +10,7 @@ from refine.chain import Chain
 from refine.decide import Decision, decide, number
 from refine.denoise import GuidedDenoise, denoise_radius
 from refine.errors import ChainError, PlanError
+from refine.finish import finish
 from refine.look import Look
 from refine.match import towards
 from refine.plan import Plan, planned
@@ -22,8 +23,10 @@ from refine.step import Step
 from refine.tone import Tone
 from refine.upscale import Upscale
 
-MAX_SCALE = 16
-"""Beyond this there is more invention than picture."""
+MAX_SCALE = 64
+"""Beyond this there is nothing of a picture left."""
+MAX_NETWORK_SCALE = 16
+"""What is beyond is left to the exact resampling: networks would only enlarge what networks have made."""
 LAST_STRETCH = Fraction(5, 4)
 """How much the exact resample may add to what the networks made. At 2.5 times, x2 then 1.25 costs 0.7 of x4 then
 0.625 and lies 0.015 dB below it (12 Kodak photographs); at 3 times it lies 0.06 dB below."""
@@ -118,7 +121,12 @@ def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int], tone: To
     repair: list[Step | Resample] = []
     if preset.repair.net:
         repair = [Repair(preset.repair.net, number(preset.repair.noise), number(preset.repair.quality))]
-    nets = networks(enlargement) if preset.upscale.nets == "auto" else preset.upscale.nets
+    nets = (
+        networks(min(enlargement, Fraction(MAX_NETWORK_SCALE)))
+        if preset.upscale.nets == "auto"
+        else preset.upscale.nets
+    )
+    asked = preset.finish
     made: dict[str, list[Step | Resample]] = {
         "repair": repair,
         "upscale": [Upscale(net) for net in nets],
@@ -126,6 +134,7 @@ def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int], tone: To
         "denoise": [GuidedDenoise(preset.denoise.luma, preset.denoise.chroma, denoise_radius(enlargement))],
         "sharpen": [UnsharpMask(*_values(preset))],
         "tone": [tone or Tone()],
+        "finish": [finish(asked.medium, asked.ppi, asked.distance, number(preset.sharpen.threshold))],
     }
     if unknown := [name for name in preset.steps if name not in made]:
         msg = f"unknown step {unknown[0]!r}; steps are {', '.join(made)}"

@@ -21,6 +21,7 @@ class Stage(IntEnum):
     DENOISE = 4
     SHARPEN = 5
     TONE = 6
+    FINISH = 7
 
 
 @runtime_checkable

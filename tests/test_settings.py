@@ -24,7 +24,7 @@ from refine.preset import (
 )
 from refine.repair import Repair
 from refine.resample import Resample
-from refine.settings import LAST_STRETCH, MAX_SCALE, Settings, Size, chain_for, networks
+from refine.settings import LAST_STRETCH, MAX_NETWORK_SCALE, MAX_SCALE, Settings, Size, chain_for, networks
 from refine.sharpen import UnsharpMask
 from refine.spec import ImageSpec
 from refine.upscale import Upscale
@@ -88,9 +88,17 @@ def test_size_refuses(wish):
 def test_enlargement_has_a_limit():
     """Beyond MAX_SCALE a plan is refused with both sizes; at it, it is made."""
     meant = Preset(decide=DecideSettings(too_weak="flag"))
-    assert Settings(meant, Size(Fraction(MAX_SCALE))).plan(SPEC).output == (1600, 3200)
-    with pytest.raises(PlanError, match=r"up to 16 times, asked for 17\.0 times .*start from a larger source"):
-        Settings(meant, Size(Fraction(17))).plan(SPEC)
+    assert Settings(meant, Size(Fraction(MAX_SCALE))).plan(SPEC).output == (6400, 12800)
+    with pytest.raises(PlanError, match=r"up to 64 times, asked for 65\.0 times .*start from a larger source"):
+        Settings(meant, Size(Fraction(65))).plan(SPEC)
+
+
+def test_networks_end_where_they_would_enlarge_their_own_work():
+    """Beyond MAX_NETWORK_SCALE the exact resampling makes the rest."""
+    meant = Preset(decide=DecideSettings(too_weak="flag"))
+    plan = Settings(meant, Size(Fraction(40))).plan(SPEC)
+    assert plan.chain.scale == MAX_NETWORK_SCALE
+    assert plan.axes is not None
 
 
 def test_too_weak_is_refused_by_its_size():
