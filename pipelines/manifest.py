@@ -88,6 +88,8 @@ class ShardRecord:
     """Of the shard's file, hex."""
     seconds: float = 0.0
     """Work it took."""
+    beyond: int = 0
+    """Of a poster: px that were looked at, whose colours the printer cannot make."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from strategies_files import assessed_plan, picture, write_picture
 
-from pipelines import derivative, omezarr
+from pipelines import derivative, omezarr, pagerun
 from pipelines import scan as scans
 from pipelines.derivative import verified
 from pipelines.errors import JobError
@@ -113,9 +113,9 @@ def test_litter_of_a_dead_worker_is_swept(tmp_path, source, shared, monkeypatch)
     """What a worker that died in this very run was writing is no part of the result."""
     target = tmp_path / "page.zarr"
     litter = target / "0" / "c" / "0" / "0" / ".1.0123456789ab.part"
-    advance = scans._Feed._advance
+    advance = pagerun._Feed._advance
     monkeypatch.setattr(
-        scans._Feed, "_advance", lambda feed: (litter.parent.exists() and litter.touch(), advance(feed))[1]
+        pagerun._Feed, "_advance", lambda feed: (litter.parent.exists() and litter.touch(), advance(feed))[1]
     )
     scan(source, target, settings_for(), shared, quiet=True)
     assert not litter.exists()
@@ -137,12 +137,12 @@ def test_finished_scan_is_left_alone(tmp_path, source, shared):
 def test_unfinished_scan_of_another_kind_is_begun_anew(tmp_path, source, shared, monkeypatch):
     """What an interrupted run of other settings left is not mixed in; that is said."""
     target = tmp_path / "page.zarr"
-    monkeypatch.setattr(scans, "_finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(scans, "_finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         scan(source, target, settings_for(), shared, quiet=True)
     monkeypatch.undo()
     said = []
-    monkeypatch.setattr(scans.logger, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(pagerun.logger, "warning", lambda text, *values: said.append(text % values))
     scan(source, target, settings_for(sharpen__amount=0.7), shared, quiet=True)
     assert said[0] == "page.zarr: an unfinished run was of another kind (preset differ); it is begun anew"
     assert np.array_equal(whole(target), expected_pixels(source, settings_for(sharpen__amount=0.7)))
@@ -151,7 +151,7 @@ def test_unfinished_scan_of_another_kind_is_begun_anew(tmp_path, source, shared,
 def test_resumed_scan_redoes_what_is_missing(tmp_path, source, shared, monkeypatch):
     """After an interrupt only the tiles without a record, or whose shard is lost, are made again."""
     target = tmp_path / "page.zarr"
-    monkeypatch.setattr(scans, "_finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(scans, "_finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         scan(source, target, settings_for(), shared, quiet=True)
     monkeypatch.undo()
@@ -179,7 +179,7 @@ def test_scan_refuses_a_strangers_folder(tmp_path, source, shared):
     """A folder that holds something else is not written into."""
     (tmp_path / "page.zarr").mkdir()
     (tmp_path / "page.zarr" / "letter.txt").write_text("dear")
-    with pytest.raises(JobError, match="not of a scan"):
+    with pytest.raises(JobError, match="not of this job"):
         scan(source, tmp_path / "page.zarr", settings_for(), shared, quiet=True)
     assert (tmp_path / "page.zarr" / "letter.txt").read_text() == "dear"
 
@@ -202,7 +202,7 @@ def test_scan_names_a_damaged_page(tmp_path, shared):
 
 def test_changed_source_fails_the_scan(tmp_path, source, shared, monkeypatch):
     """A source that changes under the work ends it with the reason, and no record of a finished derivative."""
-    monkeypatch.setattr(scans, "_tell", lambda *_: os.utime(source, ns=(1, 1)))
+    monkeypatch.setattr(scans, "_tell", lambda *_, **__: os.utime(source, ns=(1, 1)))
     summary = scan(source, tmp_path / "page.zarr", settings_for(), shared, quiet=True)
     assert "changed while it was worked on" in summary.failed[0].reason
     assert not derivative.provenance_path(tmp_path / "page.zarr").exists()
@@ -264,7 +264,7 @@ def test_enlarged_scan_equals_the_plain_loop(tmp_path, source, shared):
 def interrupted(monkeypatch, *args):
     """Run a scan up to its last step."""
     with monkeypatch.context() as patch:
-        patch.setattr(scans, "_finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(scans, "_finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             scan(*args, quiet=True)
 
@@ -293,7 +293,7 @@ def test_damaged_shard_is_made_again(tmp_path, source, shared, monkeypatch, leve
 def test_damage_found_while_halving_is_made_good(tmp_path, source, shared, monkeypatch):
     """Where an upper level cannot be made of a damaged one, the next run makes the damaged shard anew."""
     target = tmp_path / "page.zarr"
-    advance = scans._Feed._advance
+    advance = pagerun._Feed._advance
 
     def damaging(feed):
         if omezarr.shard_path(target, 0, 1, 1).exists():
@@ -301,7 +301,7 @@ def test_damage_found_while_halving_is_made_good(tmp_path, source, shared, monke
         return advance(feed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scans._Feed, "_advance", damaging)
+        patch.setattr(pagerun._Feed, "_advance", damaging)
         (failed,) = scan(source, target, settings_for(), shared, quiet=True).failed
     assert (failed.stage, "fails its checksum" in failed.reason) == ("pyramid", True)
     assert scan(source, target, settings_for(), shared, quiet=True).failed == []
@@ -311,7 +311,7 @@ def test_damage_found_while_halving_is_made_good(tmp_path, source, shared, monke
 def test_damaged_working_array_is_made_again(tmp_path, shared, monkeypatch):
     """A working array that fails its checksum ends the run in one line, and the next run decodes the source anew."""
     path, target = write_picture(tmp_path / "page.png", picture(900, 700, 1, "uint16")), tmp_path / "page.zarr"
-    real = scans._Feed._planned
+    real = pagerun._Feed._planned
 
     def damaging(feed, work):
         for shard in (work.page.work / "source.zarr" / "c").rglob("*"):
@@ -319,7 +319,7 @@ def test_damaged_working_array_is_made_again(tmp_path, shared, monkeypatch):
         real(feed, work)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scans._Feed, "_planned", damaging)
+        patch.setattr(pagerun._Feed, "_planned", damaging)
         (failed,) = scan(path, target, settings_for(), shared, quiet=True).failed
     assert failed.reason == "the source's working array fails its checksum; run again to decode it anew"
     assert scan(path, target, settings_for(), shared, quiet=True).failed == []
@@ -335,3 +335,13 @@ def test_workers_keep_nothing_of_an_earlier_source(tmp_path, shared):
         scan(path, target, settings, shared, quiet=True)
         assert np.array_equal(whole(target), expected_pixels(path, settings))
         shutil.rmtree(target)
+
+
+def test_scan_keeps_many_pages(tmp_path, shared):
+    """Of more pages than a process remembers the facts of, each has its record."""
+    path = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(path) as file:
+        for n in range(10):
+            file.write(picture(40, 30, 1, seed=n)[..., 0], photometric="minisblack", metadata=None)
+    assert scan(path, tmp_path / "pages.zarr", settings_for(), shared, quiet=True).done == 10
+    assert verified(tmp_path / "pages.zarr").wrong == ()

@@ -13,7 +13,7 @@ from distributed import Worker
 from scanning import SETTINGS, cluster, measured, page
 from tables import write_table
 
-from pipelines import bigtiff, omezarr, scantasks, shard
+from pipelines import bigtiff, omezarr, pagetasks, shard
 from pipelines.scan import scan
 from refine import tiles
 from refine.spec import ImageSpec
@@ -55,14 +55,14 @@ def _watch(dask_worker: Worker) -> None:
 
     dask_worker.level = 0
     for module, name, part in (
-        (scantasks, "_taken_in", "take in"),
+        (pagetasks, "_taken_in", "take in"),
         (tiles, "read_mirrored", "read"),
         (tiles, "run", "program"),
         (omezarr, "_written", "write"),
         (shard, "_encoded", "of it: chunks"),
         (omezarr, "halved", "halved"),
         (omezarr, "write_upper", "upper levels"),
-        (scantasks, "_done", "task"),
+        (pagetasks, "_done", "task"),
     ):
         setattr(module, name, watched(part, getattr(module, name)))
 

@@ -1,4 +1,4 @@
-"""What a worker does for a scan: take a page in, restore a tile of it, write a shard of the upper pyramid."""
+"""What a worker does for a page: take it in, make a tile of its result, write a shard of the upper pyramid."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from pipelines.manifest import ShardRecord
 from pipelines.omezarr import Written
 from pipelines.pyramid import LevelShard
 from pipelines.sources import Source, decoder
-from pipelines.tasks import Common, Failure, Receipt, Stage, attempted, behaviour
+from pipelines.tasks import Failure, Receipt, Stage, attempted, behaviour
 from refine.assess import assess
 from refine.assessment import Assessment
 from refine.decode_child import packed, unpacked
 from refine.errors import RefineError
 from refine.imagefile import publish
+from refine.limits import SCAN_LIMITS, Limits
+from refine.order import Order, SheetPlan
 from refine.plan import RESERVED_MEM, Plan
+from refine.printed import printed_window
+from refine.session import Engine
+from refine.settings import Settings
 from refine.spec import ImageSpec, Pixels
 from refine.tiles import restored_window
 from refine.window import Window
@@ -32,8 +37,20 @@ _ASSESS_MEM = 150_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Common:
+    """What all tasks of a run share."""
+
+    wish: Settings | Order
+    """What is made of a page: a picture, or a sheet that shows it."""
+    engine: Engine
+    """Where programs run."""
+    limits: Limits = SCAN_LIMITS
+    """What a source may ask."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a scan, as tasks know it."""
+    """One page of a source, as tasks know it."""
 
     number: int
     """From 0, in the order of the target."""
@@ -49,7 +66,7 @@ class Page:
     @property
     def ingested(self) -> bool:
         """Whether its pixels are decoded once before, not read in place."""
-        return self.source.kind in ("bands", "whole")
+        return is_ingested(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,7 @@ class TakeIn:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Restore one tile, and write its own levels of the pyramid."""
+    """Make one tile, and write its own levels of the pyramid."""
 
     page: Page
     """The page."""
@@ -119,11 +136,11 @@ def _done(item: Item, common: Common, stage: Stage) -> Receipt:
             return Receipt(found=_taken_in(item.page, item.spec, common))
         case Tile():
             stage.name = "tile"
-            return _restored(item, common)
+            return _made(item, common)
         case Upper():
             stage.name = "pyramid"
             pyramid = omezarr.pyramid(item.page.image)
-            return _receipt(item.page, (omezarr.write_upper(item.page.image, pyramid, item.shard),), "")
+            return _receipt(item.page, (omezarr.write_upper(item.page.image, pyramid, item.shard),))
 
 
 def _taken_in(page: Page, spec: ImageSpec, common: Common) -> Assessment:
@@ -136,41 +153,56 @@ def _taken_in(page: Page, spec: ImageSpec, common: Common) -> Assessment:
     return ingest.assessment(page.work)
 
 
-def _restored(item: Tile, common: Common) -> Receipt:
+def _made(item: Tile, common: Common) -> Receipt:
     page = item.page
     plan = page_plan(page.work, common)
-    pixels = cast("Pixels", ingest.ingested(page.work) if page.ingested else page.source.opened())
+    source = cast("Pixels", ingest.ingested(page.work) if page.ingested else page.source.opened())
     try:
-        made = restored_window(pixels, plan, item.window, common.engine)
+        pixels, beyond = _pixels(source, plan, item.window, common.engine)
     except ValueError as error:
         if isinstance(error, RefineError) or not page.ingested or "checksum" not in str(error):
             raise
         # Without its marker the next run looks at each shard of the working array, and decodes anew what is damaged.
         (page.work / "source.json").unlink(missing_ok=True)
         raise StoreError("the source's working array fails its checksum; run again to decode it anew") from error
-    written = omezarr.write_tile(page.image, omezarr.pyramid(page.image), item.window, made)
-    return _receipt(page, written, behaviour(common.engine, plan.block))
+    written = omezarr.write_tile(page.image, omezarr.pyramid(page.image), item.window, pixels)
+    return _receipt(page, written, behaviour(common.engine, plan.block), beyond)
 
 
-def page_plan(work: Path, common: Common) -> Plan:
+def _pixels(source: Pixels, plan: Plan | SheetPlan, window: Window, engine: Engine) -> tuple[Pixels, int]:
+    """A tile's pixels, and how many of its colours no printer can make."""
+    if isinstance(plan, SheetPlan):
+        return printed_window(source, plan, window, engine)
+    return restored_window(source, plan, window, engine), 0
+
+
+def page_plan(work: Path, common: Common) -> Plan | SheetPlan:
     """The plan of a page, as it was assessed."""
     spec, found = noted_page(work)
-    return common.settings.plan(spec, found)
+    return common.wish.plan(spec, found)
 
 
-def worker_mem(page: Page, plan: Plan) -> int:
+def worker_mem(source: Source, plan: Plan | SheetPlan) -> int:
     """Bytes that a worker needs at most for whichever task of a page: a tile, its assessment, its ingest."""
-    taken_in = ingest.projected_mem(page.source.spec) if page.ingested else 0
+    taken_in = ingest.projected_mem(source.spec) if is_ingested(source) else 0
     return max(plan.projected_mem, RESERVED_MEM + _ASSESS_MEM, taken_in)
 
 
-def decoder_mem(page: Page, plan: Plan) -> int:
+def decoder_mem(source: Source, plan: Plan | SheetPlan) -> int:
     """Bytes that the worker's decoder, a process beside it, needs at most for a page."""
-    spec, side = page.source.spec, (min(plan.tile, length) for length in plan.output)
+    spec, side = source.spec, (min(plan.tile, length) for length in plan.output)
     read = plan.source_window(Window(0, 0, *side)).area * spec.nbytes // (spec.height * spec.width)
-    return sources.decoder_mem(page.source, ingest.piece_nbytes(spec) if page.ingested else read)
+    return sources.decoder_mem(source, ingest.piece_nbytes(spec) if is_ingested(source) else read)
 
 
-def _receipt(page: Page, written: tuple[Written, ...], execution_class: str) -> Receipt:
-    shards = tuple(ShardRecord(shard_group(page.number, w.level), w.y, w.x, w.nbytes, w.sha256) for w in written)
+def is_ingested(source: Source) -> bool:
+    """Whether a source is decoded once before, not read in place."""
+    return source.kind in ("bands", "whole")
+
+
+def _receipt(page: Page, written: tuple[Written, ...], execution_class: str = "", beyond: int = 0) -> Receipt:
+    shards = tuple(
+        ShardRecord(shard_group(page.number, w.level), w.y, w.x, w.nbytes, w.sha256, beyond=0 if w.level else beyond)
+        for w in written
+    )
     return Receipt(execution_class=execution_class, shards=shards)
