@@ -20,7 +20,6 @@ from pathlib import Path
 
 from pipelines import omezarr
 from pipelines.errors import JobError, StoreError
-from pipelines.pyramid import halved
 from refine.display import Screen, shown, suffix, tile_bytes
 from refine.imagefile import publish
 from refine.spec import ImageSpec, Pixels
@@ -196,7 +195,7 @@ def _level(plan: DeepZoom, level: int) -> omezarr.LevelArray | Pixels:
     height, width, _ = array.shape
     pixels = array[:height, :width]
     for _ in range(from_full - last):
-        pixels = halved(pixels)
+        pixels = pyramid.halved(pixels)
     return pixels
 
 

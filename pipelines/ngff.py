@@ -23,6 +23,8 @@ _MICROMETRES = {"inch": 25_400.0, "cm": 10_000.0}
 _CHANNELS = {
     "grey": (("Grey", "FFFFFF"),),
     "rgb": (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF")),
+    # No viewer knows inks: it adds them up like light.
+    "cmyk": (("Cyan", "00FFFF"), ("Magenta", "FF00FF"), ("Yellow", "FFFF00"), ("Black", "FFFFFF")),
     # No viewer knows the space. Lightness alone is a picture.
     "lab": (("L*", "FFFFFF"), ("a*", "FF0000"), ("b*", "FFFF00")),
 }

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines import ngff, shard
 from pipelines.errors import JobError, StoreError
-from pipelines.pyramid import CHUNK, LevelShard, Pyramid, halved
+from pipelines.pyramid import CHUNK, LevelShard, Pyramid
 from pipelines.store import ShardFile, is_whole
 from refine.spec import ImageSpec, Pixels
 from refine.staging import publish
@@ -104,10 +104,9 @@ def create(folder: Path, pages: Sequence[ImageSpec], tile: int, chunk: int = CHU
 
 
 def pyramid_of(spec: ImageSpec, tile: int, chunk: int = CHUNK) -> Pyramid:
-    """The pyramid of an image. Raises JobError for CMYK, whose channels a viewer would take for colour and alpha."""
-    if spec.space == "cmyk":
-        raise JobError("an OME-Zarr image is grey, RGB or L*a*b*, got CMYK; convert it to RGB")
-    return Pyramid(spec.height, spec.width, spec.channels, spec.dtype, tile, chunk)
+    """The pyramid of an image."""
+    inks = spec.space == "cmyk"
+    return Pyramid(spec.height, spec.width, spec.channels, spec.dtype, tile, chunk, inks)
 
 
 def groups(folder: Path) -> list[Path]:
@@ -131,7 +130,8 @@ def pyramid(folder: Path) -> Pyramid:
         channels, height, width = found["shape"]
         sharding = found["codecs"][0]["configuration"]
         tile, chunk = found["chunk_grid"]["configuration"]["chunk_shape"][1], sharding["chunk_shape"][1]
-        made = Pyramid(height, width, channels, found["data_type"], tile, chunk)
+        inks = described(folder)["space"] == "cmyk"
+        made = Pyramid(height, width, channels, found["data_type"], tile, chunk, inks)
         same = _holds(found, ngff.array(made, 0))
     except (LookupError, TypeError, ValueError) as error:
         raise _foreign(folder) from error
@@ -151,7 +151,7 @@ def write_tile(folder: Path, pyramid: Pyramid, tile: Window, pixels: Pixels) -> 
     written = []
     for one in pyramid.own_shards(tile):
         if one.level:
-            pixels = halved(pixels)
+            pixels = pyramid.halved(pixels)
         written.append(_written(folder, pyramid, one, pixels))
     return tuple(written)
 
@@ -171,7 +171,7 @@ def write_upper(folder: Path, pyramid: Pyramid, one: LevelShard) -> Written:
     pixels = np.empty((window.height, window.width, pyramid.channels), pyramid.dtype)
     for piece in grid(window.height, window.width, pyramid.chunk):
         at = piece.shift(window.y0, window.x0)
-        pixels[piece.slices] = halved(below[2 * at.y0 : 2 * at.y1, 2 * at.x0 : 2 * at.x1])
+        pixels[piece.slices] = pyramid.halved(below[2 * at.y0 : 2 * at.y1, 2 * at.x0 : 2 * at.x1])
     return _written(folder, pyramid, one, pixels)
 
 

@@ -51,16 +51,22 @@ class Pyramid:
     width: int
     """px of level 0."""
     channels: int
-    """2 and 4 of them end with alpha."""
+    """2 and 4 of them end with alpha, but for inks."""
     dtype: Depth
     """Depth of a channel."""
     tile: int
     """Side of a tile, px: chunk * 2^k."""
     chunk: int = CHUNK
     """Side of an inner chunk, px; even."""
+    inks: bool = False
+    """Whether the channels are inks: then none of them is alpha."""
 
     def __post_init__(self) -> None:
         own_levels(self.tile, self.chunk)
+
+    def halved(self, pixels: Pixels) -> Pixels:
+        """Pixels of one level as those of the next; see `halved`."""
+        return halved(pixels, alpha=not self.inks)
 
     @property
     def levels(self) -> list[tuple[int, int]]:
@@ -125,7 +131,7 @@ def own_levels(tile: int, chunk: int = CHUNK) -> int:
     return count
 
 
-def halved(pixels: Pixels) -> Pixels:
+def halved(pixels: Pixels, *, alpha: bool = True) -> Pixels:
     """The pixels (y, x, c) at half the size, rounded up: means of 2 x 2, in integers, rounded half up.
 
     Of an odd side, the last row or column is averaged over what is there. Where the last of 2 or 4 channels, alpha,
@@ -138,7 +144,7 @@ def halved(pixels: Pixels) -> Pixels:
     for first in range(0, len(result), _BAND):
         band, mean = pixels[2 * first : 2 * (first + _BAND)], result[first : first + _BAND]
         _average(band, mean)
-        if channels in (2, 4):
+        if alpha and channels in (2, 4):
             _weigh(band, mean)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 
 import imagecodecs
@@ -27,11 +28,14 @@ def shown(pixels: Pixels, spec: ImageSpec) -> Screen:
     """Pixels (y, x, c) of an image as a screen shows them: grey or RGB in sRGB, alpha kept, 8 bits.
 
     Each pixel for itself, so a window equals the same window of the whole. spec says what they are; its size does not
-    matter. Without a profile, or with one that does not fit, values are taken for sRGB as they are.
+    matter. Without a profile, or with one that does not fit, values are taken for sRGB as they are; inks for what they
+    leave of white paper.
     """
     if spec.space == "lab":
         return _transformed(pixels, lab_profile(), "lab")
-    if spec.icc is None or spec.icc == srgb_profile() or spec.space == "cmyk":
+    if spec.space == "cmyk":
+        return _printed(pixels, spec.icc)
+    if spec.icc is None or spec.icc == srgb_profile():
         return _eight(pixels)
     colours = spec.channels - spec.has_alpha
     wanted = "GRAY" if colours == 1 else "RGB"
@@ -56,6 +60,15 @@ def _tones(icc: bytes, dtype: str) -> Screen:
         flags=_BLACK_POINT,
     )  # fmt: skip
     return np.ascontiguousarray(np.asarray(converted, np.uint8).reshape(-1, 3)[:, 1])
+
+
+def _printed(pixels: Pixels, icc: bytes | None) -> Screen:
+    """What inks show on paper."""
+    if icc is not None and profile(icc).space == "CMYK":
+        with suppress(imagecodecs.CmsError):
+            return _transformed(pixels, icc, "cmyk")
+    left = 255 - _eight(pixels).astype(np.uint16)
+    return np.asarray((left[:, :, :3] * left[:, :, 3:] + 127) // 255, np.uint8)
 
 
 def _transformed(pixels: Pixels, icc: bytes, space: str) -> Screen:

@@ -316,12 +316,24 @@ def test_create_refuses_damaged_metadata(tmp_path):
 
 
 def test_create_refuses_what_cannot_be_shown(tmp_path):
-    """CMYK, and tiles without a pyramid, are refused before anything is written."""
-    with pytest.raises(JobError, match="convert it to RGB"):
-        omezarr.create(tmp_path / "a", [ImageSpec(9, 9, 4, "uint8", space="cmyk")], TILE, CHUNK)
+    """Tiles without a pyramid are refused before anything is written."""
     with pytest.raises(PlanError, match="power of two, got 48"):
         omezarr.create(tmp_path / "a", [ImageSpec(9, 9, 4, "uint8")], 48, CHUNK)
     assert not (tmp_path / "a").exists()
+
+
+def test_inks_are_no_alpha(tmp_path):
+    """Each level of an image of inks is the plain mean of the one below: black ink weighs nothing."""
+    spec = ImageSpec(TILE + 7, TILE, 4, "uint8", space="cmyk", icc=b"inks")
+    (image,) = omezarr.create(tmp_path / "a", [spec], TILE, CHUNK)
+    pyramid = omezarr.pyramid(image)
+    assert pyramid.inks
+    pixels = np.random.default_rng(2).integers(0, 256, spec.shape, np.uint8)
+    for tile in pyramid.shards(0):
+        omezarr.write_tile(image, pyramid, tile.window, pixels[tile.window.slices])
+    wide = np.pad(pixels, ((0, 1), (0, 0), (0, 0)), mode="edge").astype(int)
+    mean = (wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2] + 2) // 4
+    assert np.array_equal(omezarr.opened(image, 1)[:, :], mean)
 
 
 def test_finished_adds_to_what_is_kept(tmp_path):

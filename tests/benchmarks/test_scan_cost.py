@@ -13,7 +13,7 @@ from distributed import Worker
 from scanning import SETTINGS, cluster, measured, page
 from tables import write_table
 
-from pipelines import bigtiff, omezarr, pagetasks, shard
+from pipelines import bigtiff, omezarr, pagetasks, pyramid, shard
 from pipelines.scan import scan
 from refine import tiles
 from refine.spec import ImageSpec
@@ -60,7 +60,7 @@ def _watch(dask_worker: Worker) -> None:
         (tiles, "run", "program"),
         (omezarr, "_written", "write"),
         (shard, "_encoded", "of it: chunks"),
-        (omezarr, "halved", "halved"),
+        (pyramid, "halved", "halved"),
         (omezarr, "write_upper", "upper levels"),
         (pagetasks, "_done", "task"),
     ):
