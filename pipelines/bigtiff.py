@@ -7,16 +7,29 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from pipelines import omezarr
 from pipelines.errors import StoreError
 from refine.imagefile import write_pyramids
-from refine.spec import ImageSpec
+from refine.spec import ImageSpec, Pixels
 from refine.tiffwriter import Compression, encoded_tile
 from refine.window import Window, grid
 
 TILE = 512
 """px of a tile: that of the chunks, each of which then is decoded once."""
+
+
+class Level(Protocol):
+    """Pixels (y, x, c) that are read by windows."""
+
+    shape: tuple[int, int, int]
+
+    def __getitem__(self, window: tuple[slice, slice]) -> Pixels:
+        """The pixels of a window, from any thread."""
+        ...
+
+
 _AHEAD = 3
 """Tiles a thread that are encoded before their turn: 2 MB each at most."""
 
@@ -38,16 +51,22 @@ def export_pages(
     pages: Sequence[tuple[Path, ImageSpec]], path: Path, *, compression: Compression = "none", threads: int = 2
 ) -> None:
     """As `export`, several images into one file: its pages, in their order."""
-    found = [(_levels(image, spec), spec) for image, spec in pages]
-    described = [(spec, [level.shape[:2] for level in pyramid]) for pyramid, spec in found]
+    export_levels([(_levels(image, spec), spec) for image, spec in pages], path, compression, threads)
+
+
+def export_levels(
+    pages: Sequence[tuple[Sequence[Level], ImageSpec]], path: Path, compression: Compression = "none", threads: int = 2
+) -> None:
+    """As `export_pages`, of pixels that are read window by window from anywhere: of each page, its levels."""
+    described = [(spec, [level.shape[:2] for level in levels]) for levels, spec in pages]
     with ThreadPoolExecutor(max(threads, 1), "tiff") as pool:
         work = (
             partial(_tile, level, spec, window, compression)
-            for pyramid, spec in found
-            for level in pyramid
+            for levels, spec in pages
+            for level in levels
             for window in grid(*level.shape[:2], TILE)
         )
-        tiles = _in_order(pool, work, _AHEAD * max(threads, 1))
+        tiles = in_order(pool, work, _AHEAD * max(threads, 1))
         write_pyramids(path, described, tiles, TILE, compression)
 
 
@@ -60,11 +79,11 @@ def _levels(image: Path, spec: ImageSpec) -> list[omezarr.LevelArray]:
     return [omezarr.LevelArray(image, pyramid, level) for level in range(len(pyramid.levels))]
 
 
-def _tile(level: omezarr.LevelArray, spec: ImageSpec, window: Window, compression: Compression) -> bytes:
+def _tile(level: Level, spec: ImageSpec, window: Window, compression: Compression) -> bytes:
     return encoded_tile(level[window.slices], spec, TILE, compression)
 
 
-def _in_order(pool: ThreadPoolExecutor, work: Iterator[Callable[[], bytes]], ahead: int) -> Iterator[bytes]:
+def in_order(pool: ThreadPoolExecutor, work: Iterator[Callable[[], bytes]], ahead: int) -> Iterator[bytes]:
     """What each piece of work gives, in their order; at most `ahead` of them are done before they are asked for."""
     waiting: deque[Future[bytes]] = deque()
     try:

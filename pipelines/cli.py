@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
-from tqdm import tqdm
 
 from pipelines import assessing, sources
 from pipelines import catalog as catalogs
@@ -25,8 +24,10 @@ from pipelines.errors import JobError, RunError
 from pipelines.estimate import cost_s, file_nbytes
 from pipelines.options import Talk, placed, provider, talking, wished, wished_with
 from pipelines.output import output_format
+from pipelines.posting import poster
 from pipelines.single import restore_file
-from pipelines.summary import Summary, printable
+from pipelines.summary import printable
+from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
 from pipelines.view import serve
 from refine._version import __version__
 from refine.assess import assess as assessed
@@ -37,9 +38,6 @@ from refine.limits import SCAN_LIMITS
 from refine.plan import Plan
 from refine.session import Engine
 from refine.settings import Settings
-
-OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all done; some images failed; wrong use or a refused plan; stopped, and can be started again."""
 
 logger = logging.getLogger("pipelines.cli")  # also where it is run as a script
 
@@ -65,8 +63,8 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 
     Example: refine restore cup.png large.png --scale 2 --sharpen 0.6
     """
-    _listen(talk)
-    _finish(restore_file(source, target, settings, quiet=talk.quiet), talk)
+    listen(talk)
+    conclude(restore_file(source, target, settings, quiet=talk.quiet), talk)
 
 
 @refine.command()
@@ -83,9 +81,9 @@ def catalog(source: Path, target: Path, settings: Settings, cluster: Cluster, pr
 
     Example: refine catalog photos shop --long-side 1600 --workers 4
     """
-    _listen(talk)
+    listen(talk)
     summary = catalogs.catalog(source, target, settings, cluster, engine=Engine(provider), quiet=talk.quiet)
-    _finish(summary, talk)
+    conclude(summary, talk)
 
 
 @refine.command()
@@ -105,8 +103,11 @@ def scan(
 
     Example: refine scan map.tif map.zarr --workers 4
     """
-    _listen(talk)
-    _finish(scans.scan(source, target, settings, cluster, engine=Engine(provider), bag=bagit, quiet=talk.quiet), talk)
+    listen(talk)
+    conclude(scans.scan(source, target, settings, cluster, engine=Engine(provider), bag=bagit, quiet=talk.quiet), talk)
+
+
+refine.add_command(poster)
 
 
 @refine.command()
@@ -117,7 +118,7 @@ def verify(target: Path, talk: Talk) -> None:
 
     Example: refine verify map.zarr
     """
-    _listen(talk)
+    listen(talk)
     found = verified(target)
     if talk.as_json:
         click.echo(json.dumps({"checked": found.checked, "wrong": [asdict(one) for one in found.wrong]}))
@@ -139,7 +140,7 @@ def view(target: Path, source: Path | None, port: int, talk: Talk) -> None:
 
     Example: refine view map.zarr --source map.tif
     """
-    _listen(talk)
+    listen(talk)
     with serve(target, port, source) as server:
         click.echo(json.dumps({"url": server.url}) if talk.as_json else server.url)
         server.wait()
@@ -156,7 +157,7 @@ def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
 
     Example: refine assess scan.tif cup.jpg --long-side 2000
     """
-    _listen(talk)
+    listen(talk)
     weakly = replace(settings, preset=replace(settings.preset, decide=replace(settings.preset.decide, too_weak="flag")))
     found, failed = [], False
     with Decoder() as decoder:
@@ -167,7 +168,7 @@ def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
                 found.append(assessing.facts(str(image), spec, measured, weakly.decided(spec, measured)))
             except ImageReadError as error:
                 failed = True
-                _say(str(error).splitlines()[0])
+                say(str(error).splitlines()[0])
                 continue
             if not talk.as_json:
                 click.echo("\n".join(printable(line) for line in assessing.told(found[-1])))
@@ -188,7 +189,7 @@ def plan(source: Path, *, explain: bool, graph: Path | None, settings: Settings,
 
     Example: refine plan map.tif --scale 2 --tile 1024
     """
-    _listen(talk)
+    listen(talk)
     # A scan's limits: it may be planned as one, and only samples of it are read.
     with Decoder(SCAN_LIMITS) as decoder:
         spec = decoder.spec(source)
@@ -279,38 +280,22 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; what is recorded is kept, what was under way is done again: start the same command again")
+        say("interrupted; what is recorded is kept, what was under way is done again: start the same command again")
         sys.exit(INTERRUPTED)
     except RefineError as error:
         logger.debug("raised here", exc_info=True)
-        _say(str(error))
+        say(str(error))
         sys.exit(INTERRUPTED if isinstance(error, RunError) else WRONG)
     except Exception as error:  # A user gets a line, not a traceback
         logger.debug("raised here", exc_info=True)
         said = str(error).strip().splitlines()
-        _say(f"unexpected {type(error).__name__}: {said[0] if said else ''}; run it with -vv to see where")
+        say(f"unexpected {type(error).__name__}: {said[0] if said else ''}; run it with -vv to see where")
         sys.exit(WRONG)
     sys.exit(OK)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _say(text: str) -> None:
-    click.echo(f"refine: {printable(text)}", err=True)
-
-
-def _finish(summary: Summary, talk: Talk) -> None:
-    """Print what a job did; exit code 1 where an image has no result."""
-    for line in summary.lines():
-        click.echo(line, err=True)
-    if talk.as_json:
-        click.echo(json.dumps(summary.facts()))
-    elif not talk.quiet:
-        click.echo(summary.line())
-    if not summary.complete:
-        sys.exit(FAILED)
 
 
 def _plan_facts(made: Plan, file_format: str) -> dict[str, Any]:
@@ -343,28 +328,6 @@ def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
             f"work     about {facts['seconds_estimate']} s on one core",
         ]
     )
-
-
-class _Lines(logging.Handler):
-    """Log lines on stderr that leave a progress bar whole."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line; more only for a traceback."""
-        text = self.format(record)
-        shown = text if logger.isEnabledFor(logging.DEBUG) else text.splitlines()[0]
-        tqdm.write("\n".join(printable(line) for line in shown.splitlines()), file=sys.stderr)
-
-
-def _listen(talk: Talk) -> None:
-    """Set what of the log is shown."""
-    level = logging.ERROR if talk.quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(talk.verbose, 2)]
-    for name in ("pipelines", "refine"):
-        logger = logging.getLogger(name)
-        logger.handlers = [_Lines()]
-        logger.setLevel(level)
-    if not talk.quiet:
-        # How far it is must be seen without -v, too.
-        logging.getLogger("pipelines.progress").setLevel(min(level, logging.INFO))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from refine.imagefile import publish
 from refine.plan import Plan
 
 NAME = "provenance.json"
+COMPANIONS = ("proof", "assembly")
+"""Small pictures beside a target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,8 @@ def record(
     written: SHA-256 of files below the target, as they were written. Raises StoreError where one is no longer that:
     a damage must not be recorded as what was made.
     """
-    files = [{"path": name, "nbytes": path.stat().st_size, "sha256": _digest(path)} for name, path in _files(target)]
-    for file in files:
+    listed = [{"path": name, "nbytes": path.stat().st_size, "sha256": _digest(path)} for name, path in files(target)]
+    for file in listed:
         if written.get(str(file["path"]), file["sha256"]) != file["sha256"]:
             raise StoreError(f"{file['path']}: is not what was written; run the job again, which makes it anew")
     said = {
@@ -94,7 +96,7 @@ def record(
         "source": {"name": source.name, "sha256": facts["source"]},
         "facts": dict(facts),
         "pages": list(pages),
-        "files": files,
+        "files": listed,
     }
     publish(provenance_path(target), _bytes({**said, "sha256": _own_digest(said)}))
     if is_in_bag(target):
@@ -107,7 +109,7 @@ def is_finished(target: Path, facts: Mapping[str, object]) -> bool:
     if found is None or found.get("facts") != json.loads(json.dumps(facts)):
         return False
     recorded = _recorded(found)
-    there = {name: path.stat().st_size for name, path in _files(target)}
+    there = {name: path.stat().st_size for name, path in files(target)}
     return recorded is not None and there == {name: nbytes for name, (nbytes, _) in recorded.items()}
 
 
@@ -125,7 +127,7 @@ def verified(target: Path) -> Verified:
     wrong = []
     if found.get("sha256") != _own_digest({k: v for k, v in found.items() if k != "sha256"}):
         wrong.append(Wrong(path.name, "the record itself was changed"))
-    there = dict(_files(target))
+    there = dict(files(target))
     wrong += [Wrong(name, "is not there") for name in recorded.keys() - there.keys()]
     wrong += [Wrong(name, "was not written by the job") for name in there.keys() - recorded.keys()]
     for name in recorded.keys() & there.keys():
@@ -187,20 +189,44 @@ def _put(path: Path, text: str) -> None:
     publish(path, text.encode("utf-8"))
 
 
-def _files(target: Path) -> Iterator[tuple[str, Path]]:
-    """Every file of a target but its record and the ledger, by its name below it."""
+def files(target: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of a target but its record and the ledger, by its name below it or beside it."""
     if target.suffix.lower() == ".zarr":
         for path in sorted(p for p in target.rglob("*") if p.is_file()):
             name = path.relative_to(target)
             if name.parts[0] != tree.OWN_FOLDER and name.as_posix() != NAME:
                 yield name.as_posix(), path
-        return
-    if target.exists():
+    elif target.exists():
         yield target.name, target
     tiles = target.with_name(f"{target.stem}_files")
     if target.suffix.lower() == ".dzi" and tiles.is_dir():
         for path in sorted(p for p in tiles.rglob("*") if p.is_file()):
             yield path.relative_to(target.parent).as_posix(), path
+    beside = [companion(target, what) for what in COMPANIONS] + sorted(_panels(target))
+    yield from ((path.name, path) for path in beside if path.exists())
+
+
+def companion(target: Path, what: str) -> Path:
+    """A small picture that goes with a target.
+
+    >>> companion(Path("a/wall.tif"), "proof").as_posix()
+    'a/wall.tif.proof.png'
+    """
+    return target.with_name(f"{target.name}.{what}.png")
+
+
+def panel_path(target: Path, row: int, column: int) -> Path:
+    """The file of one panel of a target that is split, by its place from 1.
+
+    >>> panel_path(Path("wall.tif"), 1, 2).name
+    'wall.panel-1-2.tif'
+    """
+    return target.with_name(f"{target.stem}.panel-{row}-{column}{target.suffix}")
+
+
+def _panels(target: Path) -> Iterator[Path]:
+    name = re.compile(rf"{re.escape(target.stem)}\.panel-\d+-\d+{re.escape(target.suffix)}")
+    return (path for path in target.parent.glob("*.panel-*") if name.fullmatch(path.name))
 
 
 def _recorded(found: Mapping[str, Any]) -> dict[str, tuple[int, str]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines import ingest
 from refine.errors import PlanError
+from refine.order import SheetPlan
 from refine.plan import Plan
 
 _STEPS_S = 0.03
@@ -12,6 +13,8 @@ _ALPHA_S = 0.9
 """CPU seconds per output megapixel that colour under transparent pixels takes; measured."""
 _FILE_S = 0.08
 """CPU seconds per output megapixel of decoding, encoding and storing; measured with JPEG and PNG."""
+_INK_S = 0.3
+"""CPU seconds per output megapixel that turning colours into a printer's takes; measured."""
 _IMAGE_S = 0.005
 """CPU seconds of any image, however small."""
 _FILE_SHARE = {"jpeg": 0.25, "png": 0.6, "tiff": 1.0, "webp": 0.15, "avif": 0.15, "jpegxl": 0.15}
@@ -26,6 +29,14 @@ def cost_s(plan: Plan) -> float:
         seconds += card.cost_s * plan.source.height * plan.source.width * scale**2 / 1e6
     per_megapixel = _STEPS_S + _FILE_S + (_ALPHA_S if plan.source.has_alpha else 0.0)
     return _IMAGE_S + seconds + per_megapixel * plan.output[0] * plan.output[1] / 1e6
+
+
+def sheet_cost_s(plan: SheetPlan) -> float:
+    """CPU seconds that a sheet takes on one core."""
+    area = plan.output[0] * plan.output[1]
+    whole = plan.plan.output[0] * plan.plan.output[1]
+    ink = _INK_S if plan.press is not None else 0.0
+    return cost_s(plan.plan) * area / whole + ink * area / 1e6
 
 
 def output_nbytes(plan: Plan) -> int:

@@ -128,7 +128,7 @@ def _wished(command: Command, usual: str) -> Command:
         command(settings=asked, **others)
 
     named = click.option("--preset", help=f"A name in configs/, or a TOML file; without it: {usual}.")
-    return _optioned((*_WISHES, named), parsed)
+    return optioned((*_WISHES, named), parsed)
 
 
 def placed(command: Command) -> Command:
@@ -140,7 +140,7 @@ def placed(command: Command) -> Command:
             raise JobError("--workers and --dashboard are for processes of this machine; leave out --scheduler or them")
         command(cluster=Cluster(scheduler, workers, dashboard), **others)
 
-    return _optioned(_PLACES, parsed)
+    return optioned(_PLACES, parsed)
 
 
 def talking(command: Command) -> Command:
@@ -150,10 +150,11 @@ def talking(command: Command) -> Command:
     def parsed(*, as_json: bool, quiet: bool, verbose: int, **others: object) -> None:
         command(talk=Talk(as_json, quiet, verbose), **others)
 
-    return _optioned(_TALK, parsed)
+    return optioned(_TALK, parsed)
 
 
-def _optioned(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+def optioned(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    """The command with options, in that order."""
     for option in reversed(options):
         command = option(command)
     return command

@@ -12,6 +12,7 @@ from refine._version import __version__
 from refine.errors import ImageWriteError
 from refine.imagefile import Format, check_fits, encode_image, losses
 from refine.plan import Plan
+from refine.preset import Preset
 from refine.provenance import Deed, carried, stamped, stripped
 from refine.resample import Resample
 from refine.settings import Settings
@@ -52,10 +53,20 @@ def output(plan: Plan, settings: Settings, execution_class: str, file_format: Fo
     """
     chosen, why = (file_format, ()) if file_format is not None else _format_and_why(plan, settings)
     check_fits(plan.result, chosen)
-    strip = settings.preset.output.metadata == "strip"
-    metadata, notes = (stripped(plan.source.metadata), ()) if strip else _described(plan, execution_class)
-    spec = replace(plan.result, metadata=metadata)
-    told = (*plan.result.notes, *why, *notes, *losses(spec, chosen))
+    return described(plan.source, plan.result, deed(plan, execution_class), settings.preset, chosen, why)
+
+
+def described(
+    source: ImageSpec, result: ImageSpec, done: Deed, preset: Preset, chosen: Format, why: tuple[str, ...] = ()
+) -> Output:
+    """The file of a result that a format can hold: the source's metadata as far as they hold for it, and the deed.
+
+    why is told beside what was changed or left out.
+    """
+    strip = preset.output.metadata == "strip"
+    metadata, notes = (stripped(source.metadata), ()) if strip else _described(source, result, done)
+    spec = replace(result, metadata=metadata)
+    told = (*result.notes, *why, *notes, *losses(spec, chosen))
     return Output(spec, chosen, tuple(dict.fromkeys(told)))
 
 
@@ -101,12 +112,11 @@ def _name(file_format: str) -> str:
     return _NAMES.get(file_format, file_format.upper())
 
 
-def _described(plan: Plan, execution_class: str) -> tuple[Metadata, tuple[str, ...]]:
+def _described(source: ImageSpec, result: ImageSpec, done: Deed) -> tuple[Metadata, tuple[str, ...]]:
     """The source's metadata, as far as they hold for the result, with what was done; and notes."""
-    source, result = plan.source, plan.result
     try:
         kept, notes = carried(source.metadata, result.height, result.width, result.resolution, source.orientation)
-        written, more = stamped(kept, deed(plan, execution_class))
+        written, more = stamped(kept, done)
     except Exception as error:  # No metadata, however odd, may cost the picture.
         logger.debug("metadata left out", exc_info=error)
         return Metadata(), (f"EXIF, XMP and IPTC left out: {type(error).__name__} while they were carried over",)

@@ -276,7 +276,7 @@ def _begin(job: Job, ledger: Manifest) -> None:
     before = derivative.noted(noted)
     if before is None:
         strangers = [p.name for p in image.iterdir() if p.name != tree.OWN_FOLDER]
-        if strangers or (target != image and target.exists()):
+        if strangers or (target != image and any(derivative.files(target))):
             raise JobError(f"{target.name}: is there already and not of this job; name another target, or remove it")
     elif changed := differences(before, job.facts):
         told = ", ".join(changed)
