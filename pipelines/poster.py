@@ -79,7 +79,7 @@ class Offer:
             *self.promise.lines(),
             (
                 f"work       {self.plan.tile_count} tiles of {self.plan.tile} px{split}, about {_time(self.seconds)} "
-                f"on one core; {self.worker_mem / 1e6:.0f} MB a worker and {self.decoder_mem / 1e6:.0f} MB its decoder; "
+                f"on one core; {self.worker_mem / 1e6:.0f} MB a worker, {self.decoder_mem / 1e6:.0f} MB its decoder; "
                 f"{self.disk_nbytes / 1e9:.2g} GB of disk"
             ),
         ]

@@ -106,13 +106,14 @@ def beyond(pixels: Pixels, spec: ImageSpec, onto: Press, y: int, x: int) -> int:
     """How many px a press cannot print within 5 dE*ab, of every eighth of every eighth row.
 
     pixels are a window of a sheet whose corner is y, x on it: so the counts of tiles add up to that of the whole.
-    Seen as by the relative intent without black point compensation, whatever the intent: others move all colours.
+    Seen as by the relative intent, whatever the intent, for others move all colours; where black becomes the
+    printer's black, colours count from there.
     """
     looked = pixels[-y % _APART :: _APART, -x % _APART :: _APART]
     if not looked.size:
         return 0
     source, space = encoding(spec), _space(spec)
-    colorimetric = Press(onto.icc, "relative", black_point=False)
+    colorimetric = Press(onto.icc, "relative", onto.black_point)
     looked = _entered(np.ascontiguousarray(looked), spec)
     meant = _lab(_transformed(looked, source, space, lab_profile(), "lab", colorimetric))
     printed = _converted(looked, source, space, colorimetric, "uint16")
