@@ -117,9 +117,14 @@ def carried_out(job: Job, cluster: Cluster, *, quiet: bool = False) -> Summary:
     if derivative.is_finished(job.target, job.facts):
         summary.unchanged = len(job.specs)
         return summary
+    fresh = not job.image.exists()
     job.image.mkdir(parents=True, exist_ok=True)
     with manifest.opened(job.image / tree.OWN_FOLDER) as ledger:
-        _begin(job, ledger)
+        try:
+            _begin(job, ledger)
+        except JobError:
+            shutil.rmtree(job.image) if fresh else None
+            raise
         run = Run(job, ledger, summary)
         _work_through(run, cluster, quiet=quiet)
         if not summary.failed:
@@ -273,14 +278,15 @@ def _begin(job: Job, ledger: Manifest) -> None:
     """See that what is there already is part of this very run; what is not is begun anew, and that is said."""
     image, target = job.image, job.target
     noted = image / tree.OWN_FOLDER / "run.json"
-    before = derivative.noted(noted)
+    finished = derivative.noted(derivative.provenance_path(target)) or {}
+    before = derivative.noted(noted) or finished.get("facts")
     if before is None:
         strangers = [p.name for p in image.iterdir() if p.name != tree.OWN_FOLDER]
         if strangers or (target != image and any(derivative.files(target))):
             raise JobError(f"{target.name}: is there already and not of this job; name another target, or remove it")
     elif changed := differences(before, job.facts):
         told = ", ".join(changed)
-        if derivative.provenance_path(target).exists():
+        if finished:
             raise JobError(f"{target.name}: is the result of another run ({told} differ); name another target")
         logger.warning("%s: an unfinished run was of another kind (%s differ); it is begun anew", target.name, told)
         _clear(image)

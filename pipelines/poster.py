@@ -169,6 +169,7 @@ def _offer(spec: ImageSpec, source: Source, ask: _Ask) -> Offer:
     """What is promised. What can be refused by a header is, before a pixel is read."""
     order = ask.order
     bare = order.plan(spec)
+    omezarr.pyramid_of(bare.result, bare.tile)  # which refuses tiles that could not be shards
     printfiles.check_form(ask.form, bare.result, ask.frames(bare), order.preset.plan.allowed_mem)
     found = _assessed(spec, source)
     return _priced(spec, source, found, order.plan(spec, found), ask)

@@ -67,9 +67,7 @@ def check_form(form: Form, spec: ImageSpec, frames: Sequence[Frame], allowed_mem
     """Raise PlanError or ImageWriteError where that kind of file cannot hold the sheet, or not be put together."""
     if form == "zarr":
         if len(frames) > 1 or frames[0].marks:
-            raise PlanError(
-                "a .zarr holds the pixels of the whole sheet; panels and marks are for .tif, .pdf, .png, .jpg"
-            )
+            raise PlanError("a .zarr holds the pixels of the sheet; panels and marks are for .tif, .pdf, .png and .jpg")
         return
     if form == "pdf":
         if spec.space == "lab":

@@ -138,18 +138,19 @@ def panels_for(sheet: Sheet, ppi: Fraction, largest: tuple[Fraction, Fraction], 
 
 
 def _split(size: int, count: int, shared: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Start and stop of each panel along an axis, and of its core."""
-    if count < 1 or size // count <= shared:
-        each = size // max(count, 1)
+    """Start and stop of each panel along an axis, all alike to a px, and of its core."""
+    if count == 1:
+        return [((0, size), (0, size))]
+    step = (size - shared) // count
+    if step <= shared // 2:
+        each = max(0, step) + shared
         raise PlanError(
             f"{count} panels over {size} px are {each} px each and share {shared}; use fewer panels or less overlap"
         )
-    cuts = [size * n // count for n in range(count + 1)]
-    before, after = shared // 2, shared - shared // 2
-    return [
-        ((max(0, cuts[n] - before), min(size, cuts[n + 1] + after)) if count > 1 else (0, size), (cuts[n], cuts[n + 1]))
-        for n in range(count)
-    ]
+    cuts = [(size - shared) * n // count for n in range(count + 1)]
+    # A seam lies amid what two panels share.
+    seams = [0, *(cut + shared // 2 for cut in cuts[1:-1]), size]
+    return [((cuts[n], cuts[n + 1] + shared), (seams[n], seams[n + 1])) for n in range(count)]
 
 
 def _words(

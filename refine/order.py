@@ -102,17 +102,19 @@ class Order:
         """What the picture needs. Raises PlanError where it holds far too little and that is not meant."""
         decision = self.settings(spec).decided(spec, found)
         if decision.hopeless and not self.force:
-            why = decision.reasons[0].removeprefix("size: ")
-            raise PlanError(
-                f"too weak for this paper: {why}; choose a smaller one or fewer ppi, or mean it with --force"
-            )
+            why, honest = decision.reasons[0].removeprefix("size: "), ""
+            if decision.honest is not None:
+                height, width = (said(Fraction(side) / self.ppi) for side in decision.honest)
+                honest = f", {width} x {height}"
+            raise PlanError(f"too weak for this paper: {why}{honest}; fewer --ppi may do, or mean it with --force")
         return decision
 
     def plan(self, spec: ImageSpec, found: Assessment | None = None) -> SheetPlan:
         """The plan of its sheet, as assessed; unassessed, the plan that costs most. Raises ChainError or PlanError."""
+        made = self.sheet(spec)
+        # What no force can make is said first.
+        plan = self.settings(spec).plan(spec, found)
         self.decided(spec, found)
-        made, settings = self.sheet(spec), self.settings(spec)
-        plan = settings.plan(spec, found)
         plan = replace(plan, asked=made.spans(plan.tile))
         if plan.result.space == "lab" and self.press is None and self.depth == "uint8":
             raise PlanError("L*a*b* is written in 16 bits; give a --profile, or --depth 16")
