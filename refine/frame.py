@@ -184,7 +184,8 @@ def _marks(frame: Frame, sheet: Sheet, ppi: Fraction, words: str) -> Iterator[Ma
     yield Ring(window.y1 + out, middle_x, ring)
     yield Ring(middle_y, window.x0 - out, ring)
     yield Ring(middle_y, window.x1 + out, ring)
-    height = float(_TEXT * ppi)
+    # As large as there is room for all of it: a letter is half as wide as it is high.
+    height = min(float(_TEXT * ppi), window.width / (0.55 * len(words)))
     yield Text(window.y1 + gap + tick + height * 0.8, window.x0 + gap, height, words)
 
 

@@ -88,7 +88,7 @@ class Promise:
         )  # fmt: skip
         weak = "; " + self.reasons[0].removeprefix("size: ") if self.action == "too-weak" else ""
         around = f", {_size(self.sheet)} px with what is round it" if self.sheet != self.face else ""
-        larger = f"enlarged {self.enlargement:.3g} times"
+        larger = f"enlarged {self.enlargement:.3g} times, bears {_mm(self.honest, 3)} at {self.ppi:g} ppi"
         all_from = f"as sharp as an eye can see from {_distance(self.sharp_from)} on"
         return [
             f"picture    {_size(self.source)} px, {share}; {_size(self.used)} px of it are shown",
@@ -135,9 +135,9 @@ def _size(size: tuple[int, int]) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-def _mm(inches: tuple[float, float]) -> str:
+def _mm(inches: tuple[float, float], digits: int = 5) -> str:
     height, width = (float(millimetres(Fraction(side))) for side in inches)
-    return f"{width:.5g} x {height:.5g} mm"
+    return f"{width:.{digits}g} x {height:.{digits}g} mm"
 
 
 def _distance(inches: float) -> str:
