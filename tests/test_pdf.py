@@ -7,6 +7,7 @@ import subprocess
 from fractions import Fraction
 
 import numpy as np
+import pikepdf
 import pypdf
 import pytest
 from inkprofile import press_profile
@@ -131,12 +132,16 @@ def test_panels_are_pages_that_make_the_sheet_again(tmp_path):
     assert np.subtract(first["/BleedBox"], first["/TrimBox"]) == pytest.approx([-3, 0, 0, 3], abs=0.01)
 
 
-def test_pdf_has_the_same_bytes(tmp_path):
-    """No date, no random number: ids are digests."""
+def test_pdf_has_the_same_bytes(tmp_path, monkeypatch):
+    """No date, no random number: ids are digests, which two files of one second would not tell."""
+    asked = []
+    save = pikepdf.Pdf.save
+    monkeypatch.setattr(pikepdf.Pdf, "save", lambda pdf, *rest, **how: (asked.append(how), save(pdf, *rest, **how)))
     for name in ("a.pdf", "b.pdf"):
         written(tmp_path / name)
     data = (tmp_path / "a.pdf").read_bytes()
     assert data == (tmp_path / "b.pdf").read_bytes()
+    assert all(how["deterministic_id"] for how in asked)
     assert b"Date" not in data
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "b.pdf"]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from inkprofile import press_profile
 from strategies_files import picture
 
+from refine import printed
 from refine.assess import assess
 from refine.errors import PlanError
 from refine.ink import coloured, inked, press
@@ -81,6 +82,38 @@ def test_any_picture_in_tiles(height, width, channels, edge):
         return
     whole = printed_pixels(pixels, cut_into(plan, 4096))
     assert np.array_equal(printed_pixels(pixels, cut_into(plan, 96)), whole)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(20, 200),
+    st.integers(20, 200),
+    st.fractions(Fraction(1, 97), Fraction(1, 2), max_denominator=97),
+    st.sampled_from(["mirror", "stretch", "picture"]),
+    st.sampled_from([64, 100, 512]),
+)
+def test_blocks_of_a_sheet_read_all_they_need(height, width, wrap, edge, tile):
+    """Wherever a sheet's tiles cut the picture, what a block reads holds what its px need: all of one shape."""
+    order = ordered("67x51mm", 140, surround=Surround(wrap, edge=edge), force=True)
+    plan = cut_into(order.plan(ImageSpec(height, width, 3, "uint8")), tile)
+    shapes = set()
+    for window in plan.tiles():
+        wanted = plan.sheet.picture(window)
+        for block in plan.plan.blocks(wanted) if wanted.area else ():
+            assert block.read.contains(plan.plan.source_window(block.write))
+            shapes.add((block.read.height, block.read.width))
+    assert len(shapes) == 1
+
+
+def test_flattening_is_to_the_nearest_level():
+    """c alpha + b (1 - alpha), worked out in whole numbers, for all kinds of alpha."""
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 65536, (40, 50, 4), np.uint16)
+    pixels[:5, :, 3], pixels[5:10, :, 3] = 0, 65535
+    behind = (65535, 300, 1)
+    colour, alpha = pixels[..., :3].astype(object), pixels[..., 3:].astype(object)
+    exact = (2 * (colour * alpha + np.array(behind, object) * (65535 - alpha)) + 65535) // (2 * 65535)
+    assert (printed._flattened(pixels, behind) == exact).all()
 
 
 def test_face_is_the_plain_loop_s():
