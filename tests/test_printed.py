@@ -94,8 +94,9 @@ def test_any_picture_in_tiles(height, width, channels, edge):
 )
 def test_blocks_of_a_sheet_read_all_they_need(height, width, wrap, edge, tile):
     """Wherever a sheet's tiles cut the picture, what a block reads holds what its px need: all of one shape."""
-    order = ordered("67x51mm", 140, surround=Surround(wrap, edge=edge), force=True)
-    plan = cut_into(order.plan(ImageSpec(height, width, 3, "uint8")), tile)
+    preset = replace(PRESET, plan=replace(PRESET.plan, tile=tile))
+    order = ordered("67x51mm", 140, surround=Surround(wrap, edge=edge), force=True, preset=preset)
+    plan = order.plan(ImageSpec(height, width, 3, "uint8"))
     shapes = set()
     for window in plan.tiles():
         wanted = plan.sheet.picture(window)
