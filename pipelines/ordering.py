@@ -7,20 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial, wraps
+from math import ceil
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import click
 
 from pipelines.errors import JobError
-from pipelines.options import Command, optioned, ratio
+from pipelines.options import Command, optioned
 from refine.errors import PlanError
 from refine.finish import MEDIA, MediumName
 from refine.ink import INTENTS, Intent, Press, press
-from refine.length import length, paper
+from refine.length import Paper, length, paper
 from refine.order import WHITE, Order, Rgb
 from refine.preset import load_preset
 from refine.sheet import ANCHORS, Edge, Mode, Placement, Surround, Turn
+from refine.sight import eye_ppi, usual_distance
 from refine.spec import Depth
 from refine.window import Window
 
@@ -57,11 +59,12 @@ class Asked:
 def _options() -> tuple[Callable[[Command], Command], ...]:
     return (
         click.option("--size", required=True, metavar="PAPER", help="24x36in, 60x90cm, A1, letter, 4x6, 720x960px."),
-        click.option("--ppi", type=ratio, default="300", show_default=True, help="px per inch that are printed."),
+        click.option("--ppi", default="300", show_default=True, metavar="NUMBER",
+                     help="px per inch that are printed; eye: as many as an eye tells apart."),
         click.option("--fill", "mode", flag_value="fill", default="fill", help="Cover the paper (usual)."),
         click.option("--fit", "mode", flag_value="fit", help="Show all of the picture, paper round it."),
-        click.option("--anchor", type=click.Choice(sorted(ANCHORS)), default="centre", show_default=True,
-                     help="What stays in sight, or where the picture lies."),
+        click.option("--anchor", default="centre", show_default=True, metavar="WHERE",
+                     help="What stays in sight, or where the picture lies: top-left, 30%,70%..."),
         click.option("--crop", metavar="WxH+X+Y", help="Only this part of the picture, px of the source."),
         click.option("--turn", type=click.Choice(get_args(Turn)), default="auto", show_default=True,
                      help="Which way the paper lies; auto: as the picture."),
@@ -116,15 +119,15 @@ def asked_for(options: dict[str, Any]) -> Asked:
     edge, rim = _edge(options["edge"], wrapped=bool(options["wrap"]), mode=options["mode"])
     wish = {name: _length(options[name]) for name in ("border", "bleed", "wrap", "safe", "overlap")}
     onto = _press(options["profile"], options["intent"], black_point=not options["no_black_point"])
-    distance = options["distance"] and length(options["distance"])
+    size, distance = paper(options["size"]), options["distance"] and length(options["distance"])
     order = partial(
         Order,
-        paper(options["size"]),
-        options["ppi"],
+        size,
+        _ppi(options["ppi"], size, distance),
         load_preset(options["preset"], _settings(options)),
         Placement(
             cast("Mode", options["mode"]),
-            ANCHORS[options["anchor"]],
+            _anchor(options["anchor"]),
             _crop(options["crop"]),
             cast("Turn", options["turn"]),
             wish["border"],
@@ -163,6 +166,33 @@ def _settings(options: dict[str, Any]) -> dict[str, str]:
     if options["tile"] is not None:
         chosen["plan.tile"] = str(options["tile"])
     return chosen
+
+
+def _ppi(text: str, size: Paper, distance: Fraction | None) -> Fraction:
+    """px per inch; of `eye` as many as it tells apart, whole ones, from where the print is looked at."""
+    if text == "eye":
+        if size.px is not None:
+            raise PlanError("--ppi eye needs a size of paper: px say nothing of how large it is; write 24x36in or A1")
+        return Fraction(ceil(eye_ppi(float(distance or usual_distance(size.height, size.width)))))
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise PlanError(f"{text!r} are no px per inch; write 300, 254 or eye") from error
+
+
+def _anchor(text: str) -> tuple[Fraction, Fraction]:
+    """How far down and across, by name, or as percent across and down.
+
+    >>> _anchor("top"), _anchor("30%,75%")
+    ((Fraction(0, 1), Fraction(1, 2)), (Fraction(3, 4), Fraction(3, 10)))
+    """
+    if text in ANCHORS:
+        return ANCHORS[text]
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%,\s*(\d+(?:\.\d+)?)%", text.strip())
+    across, down = (Fraction(part) / 100 for part in found.groups()) if found else (Fraction(-1), Fraction(-1))
+    if not (0 <= across <= 1 and 0 <= down <= 1):
+        raise PlanError(f"{text!r} is no anchor; write {', '.join(ANCHORS)}, or 30%,70% across and down")
+    return down, across
 
 
 def _edge(text: str | None, *, wrapped: bool, mode: str) -> tuple[Edge, Rgb | None]:

@@ -145,6 +145,14 @@ def poster(
     return summary, offer
 
 
+def handed_over(target: Path) -> dict[str, object]:
+    """What is recorded of a finished poster: its files, and the share of colours that its printer cannot make."""
+    record = derivative.noted(derivative.provenance_path(target)) or {}
+    (told,) = record.get("pages") or [{}]
+    files = [file["path"] for file in record.get("files", ()) if target.suffix.lower() != ".zarr"] or [target.name]
+    return {"files": files, "out_of_gamut": told.get("out_of_gamut")}
+
+
 def offered(photo: Path, asked: Asked, target: Path | None = None) -> Offer:
     """What a poster would be, and what it would take. Raises as `poster` does, and does nothing."""
     ask = _ask(asked, target or Path("poster.tif"), exists=target is not None)

@@ -11,7 +11,7 @@ from pipelines.cluster import Cluster
 from pipelines.errors import JobError
 from pipelines.options import Talk, placed, provider, talking
 from pipelines.ordering import Asked, ordered
-from pipelines.poster import offered
+from pipelines.poster import handed_over, offered
 from pipelines.poster import poster as make
 from pipelines.summary import printable
 from pipelines.talk import conclude, listen
@@ -55,4 +55,4 @@ def poster(
     if target is None:
         raise JobError("a poster needs a TARGET: poster.tif, .pdf, .png, .jpg or .zarr; or ask for its --plan only")
     summary, offer = make(photo, target, asked, cluster, engine=Engine(provider), quiet=talk.quiet)
-    conclude(summary, talk, {"poster": offer.facts()})
+    conclude(summary, talk, {"poster": {**offer.facts(), **(handed_over(target) if summary.complete else {})}})

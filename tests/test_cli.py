@@ -193,3 +193,38 @@ def test_catalog_runs_from_a_shell(tmp_path):
     second = run(*words)
     assert second.returncode == cli.OK, second.stderr
     assert (json.loads(second.stdout)["unchanged"], second.stderr) == (2, "")
+
+
+def test_poster_tells_before_and_after(tmp_path, photo, called, shared):
+    """`--plan` does nothing but tell; the run's JSON has the same promise, the files and the colours beyond reach."""
+    order = ["--size", "60x48mm", "--ppi", "72", *CHEAP, "--json"]
+    code, out, _ = called("poster", photo, *order, "--plan")
+    promised = json.loads(out)
+    assert (code, promised["output"], promised["verdict"]) == (0, [136, 170], promised["verdict"])
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+    code, out, err = called("poster", photo, tmp_path / "a.tif", *order, "--scheduler", shared.address)
+    made = json.loads(out)
+    assert (code, made["done"]) == (0, 1)
+    assert made["poster"]["honest_ppi"] == promised["honest_ppi"]
+    assert made["poster"]["files"] == ["a.tif", "a.tif.proof.png"]
+    assert made["poster"]["out_of_gamut"] is None
+    assert "verdict" in err
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        pytest.param(["--size", "huge"], "no size of paper", id="size"),
+        pytest.param(["--size", "A4", "--profile", "no.icc"], "no.icc: the profile cannot be read", id="profile"),
+        pytest.param(["--size", "1x1m", "--ppi", "1200"], "up to 64 times", id="reach"),
+        pytest.param(["--size", "A4", "--ppi", "72"], "too weak for this paper", id="weak"),
+        pytest.param(["--size", "60x48mm", "--ppi", "72"], "needs a TARGET", id="target"),
+    ],
+)
+def test_poster_refuses_in_one_line(photo, called, order, said):
+    """Exit code 2, one line on stderr, nothing on stdout."""
+    target = [] if said == "needs a TARGET" else [photo.with_name("a.tif")]
+    code, out, err = called("poster", photo, *target, *order)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.strip().splitlines()) == 1

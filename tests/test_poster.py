@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 
 import imagecodecs
 import numpy as np
@@ -53,7 +52,7 @@ SIZES = [
 def words(**others):
     """What was asked for, as the command line gives it."""
     usual = {
-        "size": "60x45mm", "ppi": Fraction(150), "mode": "fill", "anchor": "centre", "crop": None, "turn": "auto",
+        "size": "60x45mm", "ppi": "150", "mode": "fill", "anchor": "centre", "crop": None, "turn": "auto",
         "border": None, "bleed": None, "wrap": None, "edge": None, "safe": None, "background": None, "medium": None,
         "distance": None, "profile": None, "intent": "relative", "no_black_point": False, "depth": None, "panels": None,
         "panel_size": None, "overlap": None, "marks": None, "paper_white": False, "force": False, "preset": "print",
@@ -94,7 +93,7 @@ def test_px_and_resolution_are_exact(tmp_path, monkeypatch, size, ppi, px):
     """TIFF, PNG and JPEG hold just the px of the paper, and say its px per inch as exactly as they can."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     blank = write_picture(tmp_path / "blank.png", np.full((300, 200, 1), 200, np.uint8))
-    asked = words(size=size, ppi=Fraction(ppi), force=True, turn="as-given")
+    asked = words(size=size, ppi=str(ppi), force=True, turn="as-given")
     image = read_image(blank)
     plan = asked.order("uint8").plan(image.spec, assess(image.pixels, image.spec))
     assert plan.output == px[::-1]
@@ -256,7 +255,7 @@ def test_weak_pictures_are_flagged_where_they_are_meant(tmp_path, photo, shared)
 
 def test_the_promise_is_worked_out(photo):
     """Resolution, distance and verdict are arithmetic that a reader can do."""
-    offer = offered(photo, words(size="4x3in", ppi=Fraction(300), distance="1m"))
+    offer = offered(photo, words(size="4x3in", ppi="300", distance="1m"))
     made = offer.promise
     assert (made.source, made.used, made.face) == ((150, 200), (150, 200), (900, 1200))
     assert (made.source_ppi, made.enlargement) == (50, 6)
@@ -277,11 +276,12 @@ def test_the_promise_is_worked_out(photo):
     [
         pytest.param({"size": "huge"}, "a.tif", "no size of paper", id="size"),
         pytest.param({"size": "0x0mm"}, "a.tif", "5 mm to 100 m", id="zero"),
-        pytest.param({"size": "1x1m", "ppi": Fraction(1200)}, "a.tif", "up to 64 times, asked for", id="beyond-reach"),
-        pytest.param(
-            {"size": "1x1m", "force": True, "ppi": Fraction(1200)}, "a.tif", "up to 64 times", id="no-force-will-do"
-        ),
-        pytest.param({"ppi": Fraction(0)}, "a.tif", "1 to 4800 px per inch", id="ppi"),
+        pytest.param({"size": "1x1m", "ppi": "1200"}, "a.tif", "up to 64 times, asked for", id="beyond-reach"),
+        pytest.param({"size": "1x1m", "force": True, "ppi": "1200"}, "a.tif", "up to 64 times", id="no-force-will-do"),
+        pytest.param({"ppi": "0"}, "a.tif", "1 to 4800 px per inch", id="ppi"),
+        pytest.param({"ppi": "fine"}, "a.tif", "are no px per inch", id="ppi-word"),
+        pytest.param({"ppi": "eye", "size": "60x45px"}, "a.tif", "needs a size of paper", id="eye-of-px"),
+        pytest.param({"anchor": "120%,0%"}, "a.tif", "is no anchor", id="anchor"),
         pytest.param({"bleed": "3"}, "a.tif", "no unit", id="bleed"),
         pytest.param({"crop": "900x900+0+0"}, "a.tif", "inside the picture", id="crop"),
         pytest.param({"crop": "all"}, "a.tif", "is no crop", id="crop-word"),
@@ -302,6 +302,13 @@ def test_nonsense_is_refused_in_one_line(tmp_path, photo, shared, asked, name, s
         poster(photo, tmp_path / name, words(**asked), shared, quiet=True)
     assert len(str(refused.value).splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_an_eye_s_resolution_can_be_ordered(photo):
+    """`--ppi eye` prints just what an eye tells apart from where it looks, and no more."""
+    assert offered(photo, words(size="4x3in", ppi="eye", distance="1m")).promise.ppi == 88
+    # 5 in of diagonal are looked at from 25 cm.
+    assert offered(photo, words(size="4x3in", ppi="eye")).promise.ppi == 344
 
 
 @pytest.mark.parametrize(
