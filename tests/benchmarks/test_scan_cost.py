@@ -102,7 +102,7 @@ def test_scan_cost(tmp_path: Path) -> None:
     notes = (
         f"{SIDE} x {SIDE} px, 16-bit grey, archive with sharpen.amount = 0.5, two workers; wall seconds of the two are "
         "added up, and waits for the disk and for other programs of this machine are in them. Read: with the decoder's "
-        f"process waited for. Pyramid of the tile: halving, and what is waited for of the levels written beside level 0. "
+        "process waited for. Pyramid of the tile: halving, and waiting for the levels that are written beside level 0. "
         f"BigTIFF: {SIDE * SIDE / seconds / 1e6:.0f} Mpx/s by the clock, "
         f"{2 * SIDE * SIDE / cpu / 1e6:.0f} Mpx/s were both cores free."
     )
