@@ -88,7 +88,7 @@ def test_readings_have_units_and_keep_what_has_no_name():
         "effective resolution": "cannot be told",
         "blur": "1.1 px",
         "halo": "0 % of an edge",
-        "of later": [1],
+        "later": [1],
     }
     assert assessing.meaning("both") == "both (enlarged, then sharpened)"
     assert assessing.meaning("of later") == "of later"
