@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from refine.assess import assess
 from refine.assessment import Assessment, Estimate
-from refine.decide import Action, Decision
+from refine.decide import Decision
 from refine.decoder import Decoder
 from refine.errors import ImageReadError
 from refine.look import Look
@@ -108,12 +108,26 @@ def facts(path: str, spec: ImageSpec, found: Assessment, decision: Decision) -> 
 
 def told(stated: dict[str, Any]) -> list[str]:
     """`facts` for people: what was measured, what was decided, and why."""
-    action = stated["decision"]
-    lines = [f"{stated['path']}: {stated['width']} x {stated['height']} px: {action} ({_MEANING[action]})"]
+    lines = [f"{stated['path']}: {stated['width']} x {stated['height']} px: {meaning(stated['decision'])}"]
     for name, (label, unit) in _LABELS.items():
         doubt = " (roughly)" if stated["confidence"][name] == "fair" else ""
         lines.append(f"  {label:22} {_shown(name, stated[name], unit)}{doubt}")
     return [*lines, *(f"  - {reason}" for reason in stated["reasons"])]
+
+
+def meaning(action: str) -> str:
+    """A decision in words: `both (enlarged, then sharpened)`. Any other word stays as it is."""
+    return f"{action} ({_MEANING[action]})" if action in _MEANING else action
+
+
+def readings(measured: Mapping[str, object]) -> dict[str, object]:
+    """Measured values for people, with their units, by what they are called. Others stay as they are, behind them."""
+    told: dict[str, object] = {}
+    for name, (label, unit) in _LABELS.items():
+        value = measured.get(name, "")
+        if value is None or isinstance(value, int | float):
+            told[label] = _shown(name, value, unit)
+    return told | {name: value for name, value in measured.items() if name not in _LABELS}
 
 
 def _shown(name: str, value: float | None, unit: str) -> str:
@@ -133,7 +147,7 @@ def _estimates(found: Assessment) -> Iterator[tuple[str, Estimate]]:
             yield field.name, value
 
 
-_MEANING: dict[Action, str] = {
+_MEANING: dict[str, str] = {
     "upscale": "enlarged, not sharpened",
     "sharpen": "sharpened, not enlarged",
     "both": "enlarged, then sharpened",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -148,12 +149,18 @@ def write_tile(folder: Path, pyramid: Pyramid, tile: Window, pixels: Pixels) -> 
     """
     assert pixels.shape == (tile.height, tile.width, pyramid.channels)
     assert pixels.dtype == pyramid.dtype
-    written = []
-    for one in pyramid.own_shards(tile):
-        if one.level:
-            pixels = pyramid.halved(pixels)
-        written.append(_written(folder, pyramid, one, pixels))
-    return tuple(written)
+    first, *others = pyramid.own_shards(tile)
+    # To write a small level is mostly to wait for the disk, which goes on beside level 0.
+    with ThreadPoolExecutor(1) as beside:
+        smaller, levels = pixels, []
+        for one in others:
+            smaller = pyramid.halved(smaller)
+            levels.append(beside.submit(_written, folder, pyramid, one, smaller))
+        return _written(folder, pyramid, first, pixels), *_awaited(levels)
+
+
+def _awaited(levels: Iterable[Future[Written]]) -> tuple[Written, ...]:
+    return tuple(level.result() for level in levels)
 
 
 def upper(pyramid: Pyramid) -> list[list[LevelShard]]:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from pipelines import omezarr, sources
+from pipelines.assessing import meaning, readings
 from pipelines.before import Before, Reader
 from pipelines.errors import JobError
 from refine.display import shown, suffix, tile_bytes
@@ -218,10 +219,20 @@ def _described(page: Page) -> dict[str, object]:
         "tile": TILE,
         "levels": len(page.levels),
         "alpha": spec.has_alpha,
-        "about": _trimmed({key: value for key, value in page.about.items() if key not in _HIDDEN}),
+        "about": _trimmed(_worded({key: value for key, value in page.about.items() if key not in _HIDDEN})),
         "picture": picture,
         "before": None if before is None else {"levels": before.levels, "zoom": before.zoom, "note": before.note},
     }
+
+
+def _worded(about: Mapping[str, object]) -> Mapping[str, object]:
+    """What is known of a page, its decision in words and what was measured with units."""
+    worded = dict(about)
+    if isinstance(decision := about.get("decision"), str):
+        worded["decision"] = meaning(decision)
+    if isinstance(measured := about.get("measured"), Mapping):
+        worded["measured"] = readings(measured)
+    return worded
 
 
 def _trimmed(value: object) -> object:

@@ -37,6 +37,8 @@ Line = NDArray[np.float64]
 Blocks = NDArray[np.int32]
 """(block, pixel), 16-bit scale."""
 _SIDE = 8
+_PLACES = tuple(product(range(_SIDE), range(_SIDE)))
+"""Where blocks may begin."""
 _BINS = 4
 """Bins of a level."""
 _LIMIT = 300
@@ -102,34 +104,40 @@ def jpeg(spec: ImageSpec, samples: Sequence[Sample]) -> Jpeg:
     table = upright_table(spec)
     if table is not None:
         stated = _Found(table_quality(table), stored_grid(spec))
-    newest = stated or _searched(samples)
+    tried = _tried(samples)
+    newest = stated or _searched(samples, tried)
     if newest is None:
         seen = blocks_seen(samples)
         enough = sum(len(blocks) for blocks in _blocks(samples, (0, 0), _COUNTED)) >= _FEWEST
         return Jpeg(Estimate(100, "fair") if enough and seen is None else UNKNOWN, seen)
     if table is None:
         table = tables()[newest.quality - 1]
-    older = (_searched(samples, newest), _beneath(samples, newest, table))
+    older = (_searched(samples, tried, newest), _beneath(samples, newest, table))
     strongest = min((newest, *filter(None, older)), key=lambda found: found.quality)
     return Jpeg(Estimate(strongest.quality, "sure" if strongest is stated else "fair"), strongest.grid)
 
 
-def _searched(samples: Sequence[Sample], newest: _Found | None = None) -> _Found | None:
-    """The compression whose blocks begin where coefficients prefer steps most; an older one if a newest is given."""
-    places = product(range(_SIDE), range(_SIDE))
-    grids = [grid for grid in places if newest is None or grid != newest.grid]
+def _tried(samples: Sequence[Sample]) -> Fits:
+    """Fits of every place that blocks may begin at, of `_PLACES`; none without samples."""
     strips = _liveliest(samples)
     if not strips:
+        return np.zeros((0, 1, len(FREQUENCIES), 1))
+    counts = _counts_of([_strip_blocks(strips, grid) for grid in _PLACES], _SEARCHED_LIMIT * _BINS)
+    return _likelihoods(counts, [_SPREADS[::2]])
+
+
+def _searched(samples: Sequence[Sample], tried: Fits, newest: _Found | None = None) -> _Found | None:
+    """The compression whose blocks begin where coefficients prefer steps most; an older one if a newest is given."""
+    if not len(tried):
         return None
-    bins = _SEARCHED_LIMIT * _BINS
-    counts = np.stack([_counts(_strip_blocks(strips, grid))[:, :bins] for grid in grids])
-    fits = _likelihoods(counts, [_SPREADS[::2]])
+    places = [at for at, grid in enumerate(_PLACES) if newest is None or grid != newest.grid]
+    fits = tried[places]
     # Tables first: where little but flat blocks is left, their edges lie on steps of their own in other places.
     for rated, quality_at in ((_by_table(fits).max(axis=2), _table_at), (_by_step(fits), _steps_at)):
         scores = rated.max(axis=1)
         quality = None
         if scores.max() > _ONE_PLACE * max(0.0, float(np.median(scores))):
-            grid = grids[int(np.argmax(scores))]
+            grid = _PLACES[places[int(np.argmax(scores))]]
             quality = quality_at(samples, grid)
         if quality is not None and (newest is None or quality <= newest.quality - _STRONGER):
             return _Found(quality, grid)
@@ -182,27 +190,30 @@ def _beneath(samples: Sequence[Sample], newest: _Found, table: Table) -> _Found 
     for row, frequency in zip(_counts(blocks), FREQUENCIES, strict=True):
         step = int(table.reshape(-1)[frequency])
         taken = np.bincount(np.rint(_SIZES / step).astype(np.int64), weights=row).astype(np.float64)
-        usual = falling(taken) + _FLOOR
         older, where = np.unique(tables()[:, frequency], return_inverse=True)
-        fits += np.array([_rounded_fit(taken, usual, int(first) / step, step) for first in older])[where]
+        fits += _rounded_fits(taken, older / step, step)[where]
     quality = 1 + int(np.argmax(fits))
     found = fits[quality - 1] >= _needed(blocks) and quality <= newest.quality - _STRONGER
     return _Found(quality, newest.grid) if found else None
 
 
-def _rounded_fit(taken: Line, usual: Line, ratio: float, step: int) -> float:
-    """Log-likelihood that multiples of `ratio` steps were rounded to whole steps, over the usual fall.
+def _rounded_fits(taken: Line, ratios: Line, step: int) -> Line:
+    """Log-likelihoods, one a ratio, that multiples of it were rounded to whole steps, over the usual fall.
 
     taken: how many coefficients are 0, 1, 2.. steps large. Near 0 all pictures have many, so that says nothing.
     """
     places = np.arange(len(taken))
-    nearest = np.rint(places / ratio).astype(np.int64)
-    off, spread = places - nearest * ratio, _SPREADS[0] / step
+    usual = falling(taken) + _FLOOR
+    nearest = np.rint(places / ratios[:, None]).astype(np.int64)
+    off, spread = places - nearest * ratios[:, None], _SPREADS[0] / step
     # A logistic curve in place of the normal one: 1.7 makes them differ by less than 0.01.
     edges = 1 / (1 + np.exp(np.clip(-1.7 / spread * np.stack((off + 0.5, off - 0.5)), -50, 50)))
-    chance = usual / np.bincount(nearest, weights=usual)[nearest]
+    # Each ratio's multiples in bins of their own.
+    own = nearest + (nearest.max() + 1) * np.arange(len(ratios))[:, None]
+    chance = usual / np.bincount(own.ravel(), weights=np.broadcast_to(usual, own.shape).ravel())[own]
     gain = np.log((1 - _STRAY) * (edges[0] - edges[1]) / chance + _STRAY)
-    return float(taken[nearest > 0] @ gain[nearest > 0])
+    likelihoods: Line = np.where(nearest > 0, gain, 0.0) @ taken
+    return likelihoods
 
 
 def falling(counts: Line) -> Line:
@@ -243,7 +254,8 @@ def _likelihoods(counts: Counts, spreads: Sequence[tuple[float, ...]]) -> Fits:
     # Whole numbers below 2^24, as float32 holds them: 6000 blocks of weights below 320.
     whole = counts.astype(np.float32)
     weights = [_weights(alike)[: counts.shape[2], : largest + 1] for alike in spreads]
-    fits = [np.stack([_product(place, one) for place in whole]) for one in weights]
+    rows = whole.reshape(-1, whole.shape[2])
+    fits = [_product(rows, one).reshape(*whole.shape[:2], -1) for one in weights]
     return np.stack(fits, axis=1).astype(np.float64) / _WEIGHT
 
 
@@ -273,11 +285,22 @@ _SIZES = np.arange(_LIMIT * _BINS) / _BINS
 
 def _counts(blocks: Sequence[Blocks]) -> Counts:
     """How often coefficients have each size."""
-    pixels = np.concatenate([*blocks, np.zeros((0, _SIDE**2), np.int32)]).astype(np.float64)
-    bins = np.rint(np.abs(_product(pixels, _TRANSFORM)) * (_BINS / 257 / 2**16)).astype(np.int64)
-    places = np.minimum(bins, len(_SIZES)) + np.arange(len(FREQUENCIES)) * (len(_SIZES) + 1)
-    counts = np.bincount(places.reshape(-1), minlength=len(FREQUENCIES) * (len(_SIZES) + 1))
-    return counts.reshape(len(FREQUENCIES), -1)[:, :-1].astype(np.float64)
+    (counts,) = _counts_of([blocks], len(_SIZES))
+    return np.asarray(counts)
+
+
+def _counts_of(groups: Sequence[Sequence[Blocks]], sizes: int) -> Counts:
+    """(group, frequency, bin): the same for each group of blocks; only so many sizes."""
+    lengths = [sum(map(len, blocks)) for blocks in groups]
+    every = [block for blocks in groups for block in blocks]
+    pixels = np.concatenate([*every, np.zeros((0, _SIDE**2), np.int32)]).astype(np.float64)
+    coefficients = np.abs(_product(pixels, _TRANSFORM))
+    places = np.minimum(np.rint(coefficients * (_BINS / 257 / 2**16)), sizes).astype(np.int64)
+    group = np.repeat(np.arange(len(groups)), lengths)[:, None] * len(FREQUENCIES)
+    places += (group + np.arange(len(FREQUENCIES))) * (sizes + 1)
+    counts = np.bincount(places.ravel(), minlength=len(groups) * len(FREQUENCIES) * (sizes + 1))
+    kept: Counts = counts.reshape(len(groups), len(FREQUENCIES), -1)[:, :, :-1].astype(np.float64)
+    return kept
 
 
 def _blocks(samples: Sequence[Sample], grid: Grid, count: int) -> Iterator[Blocks]:

@@ -20,7 +20,7 @@ from refine.sampling import Sample
 
 REACH = 24
 """px of a profile on either side of its edge."""
-MOST = 12_000
+MOST = 6_000
 """Edges looked at along one axis, spread evenly over all that there are."""
 LEAST, MANY = 24, 100
 """Edges that a blur takes, and that make it certain."""

@@ -31,6 +31,8 @@ STRONGEST_CAST = 0.05
 
 _ENOUGH = 256
 """px. Fewer make no look."""
+_PLENTY = 1 << 18
+"""px. Of more, every second row and column says as much of tones, and takes a quarter of the time."""
 _TAIL = 1000
 """One pixel in so many lies below the black and above the white point; no more than that may be newly clipped."""
 _BACKGROUND = 16
@@ -59,7 +61,7 @@ _Plane = NDArray[np.int32]
 
 def look(samples: Sequence[Sample]) -> Look | None:
     """The look of an image from its samples; None where fewer than 256 px are opaque."""
-    lumas, largest, smallest, casts = _planes(samples)
+    lumas, largest, smallest, casts = _planes(_thinned(samples))
     if lumas.size < _ENOUGH:
         return None
     counts = np.bincount(lumas, minlength=FULL + 1)
@@ -122,6 +124,26 @@ def towards(own: Look, reference: Look, strength: float) -> Tone:
         steps = (_between(tone, wanted, (_STEPS - taken) / _STEPS) for taken in range(_STEPS + 1))
         tone = next((step for step in steps if not _clips(step, own)), tone)
     return tone
+
+
+def _thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples, or every second row and column of them where there is plenty."""
+    if sum(sample.luma.size for sample in samples) <= _PLENTY:
+        return samples
+
+    def thin(plane: _Plane | None) -> _Plane | None:
+        return None if plane is None else plane[::2, ::2]
+
+    return [
+        replace(
+            sample,
+            luma=sample.luma[::2, ::2],
+            red_green=thin(sample.red_green),
+            blue_green=thin(sample.blue_green),
+            alpha=thin(sample.alpha),
+        )
+        for sample in samples
+    ]
 
 
 def _planes(samples: Sequence[Sample]) -> tuple[_Plane, _Plane, _Plane, tuple[_Plane, _Plane]]:

@@ -68,6 +68,8 @@ _AT_ONCE = 64
 CPU time where cores were busy."""
 _PLENTY = 1_500_000
 """px of samples, from which every other row of blocks will do."""
+_PLENTY_OF_COLOUR = 200_000
+"""px of samples, from which every fourth row of blocks will do for colour."""
 _LITTLE = 1.0
 """Levels; less noise than that is told whatever it is."""
 _FAINT = 0.5
@@ -134,14 +136,16 @@ def noise(samples: Sequence[Sample]) -> Noise:
     Values are rounded to 0.1 level; grain to 0.01. `fair` where texture may be part of it, or noise is not white.
     """
     masks = [usable(s) for s in samples]
-    every = 1 if sum(s.luma.size for s in samples) <= _PLENTY else 2
+    size = sum(s.luma.size for s in samples)
+    every = 1 if size <= _PLENTY else 2
     luma = _plane_noise([s.luma for s in samples], masks, _luma_rounding(samples), every)
     differences = [
         [s.red_green for s in samples if s.red_green is not None],
         [s.blue_green for s in samples if s.blue_green is not None],
     ]
-    # Colour differences hold less texture than luma: every other row of blocks will do.
-    chroma = [_plane_noise(planes, masks, 2 * _rounding(samples), 2 * every) for planes in differences if planes]
+    # Colour differences hold less texture than luma: fewer rows of blocks will do.
+    sparse = every * (2 if size <= _PLENTY_OF_COLOUR else 4)
+    chroma = [_plane_noise(planes, masks, 2 * _rounding(samples), sparse) for planes in differences if planes]
     return Noise(_estimate([luma]), _estimate(chroma), _grain(luma))
 
 

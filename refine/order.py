@@ -238,8 +238,8 @@ class SheetPlan:
         area = int(np.prod([min(self.tile, size) for size in self.output]))
         opaque = self.opaque.channels * 2
         written = self.result.nbytes // (self.result.height * self.result.width)
-        # Laid on the sheet, and folded; turned into ink; its levels, and a shard encoded.
-        return self.plan.projected_mem + area * (2 * opaque + 2 * written) + (_PRESS_MEM if self.press else 0)
+        # Laid on the sheet, and folded; turned into ink; halved again and again, and encoded.
+        return self.plan.projected_mem + area * (2 * opaque + 3 * written) + (_PRESS_MEM if self.press else 0)
 
 
 def _colour(rgb: Rgb, spec: ImageSpec) -> tuple[int, ...]:

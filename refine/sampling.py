@@ -80,13 +80,26 @@ def samples(source: Source, spec: ImageSpec) -> Iterator[Sample]:
 def sample(pixels: Pixels, spec: ImageSpec, window: Window) -> Sample:
     """The planes of the pixels (y, x, c) of a window."""
     step = 257 if pixels.dtype == np.uint8 else 1
-    planes = pixels.astype(np.int32) * step
-    alpha = planes[..., -1] if spec.has_alpha else None
+    # Plane by plane, so that each is in one piece and fits the caches.
+    planes = [_scaled(pixels[..., channel], step) for channel in range(pixels.shape[2])]
+    alpha = planes.pop() if spec.has_alpha else None
     if spec.channels < 3:
-        return Sample(window, planes[..., 0], None, None, alpha, step)
-    red, green, blue = (planes[..., i] for i in range(3))
-    luma = (299 * red + 587 * green + 114 * blue + 500) // 1000
-    return Sample(window, luma, red - green, blue - green, alpha, step)
+        return Sample(window, planes[0], None, None, alpha, step)
+    red, green, blue = planes
+    luma = 299 * red
+    luma += 587 * green
+    luma += 114 * blue
+    luma += 500
+    luma //= 1000
+    red -= green
+    blue -= green
+    return Sample(window, luma, red, blue, alpha, step)
+
+
+def _scaled(channel: Pixels, step: int) -> Plane:
+    plane = channel.astype(np.int32)
+    plane *= step
+    return plane
 
 
 def _starts(length: int, count: int) -> list[int]:

@@ -79,3 +79,16 @@ def test_reference_look_matches_others(tmp_path, photo):
     invisible = write_picture(tmp_path / "invisible.png", np.zeros((20, 20, 4), np.uint8))
     with pytest.raises(ImageReadError, match="name another image"):
         assessing.reference_look(invisible)
+
+
+def test_readings_have_units_and_keep_what_has_no_name():
+    """Values are told as `refine assess` tells them; what is of another kind stays."""
+    told = assessing.readings({"blur_sigma": 1.1, "effective": None, "halo": 0, "later": [1]})
+    assert told == {
+        "effective resolution": "cannot be told",
+        "blur": "1.1 px",
+        "halo": "0 % of an edge",
+        "later": [1],
+    }
+    assert assessing.meaning("both") == "both (enlarged, then sharpened)"
+    assert assessing.meaning("of later") == "of later"

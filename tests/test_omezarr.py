@@ -464,7 +464,7 @@ for tile in grid(*pixels.shape[:2], pyramid.tile):
 """
 
 
-@pytest.mark.parametrize("at", [0, 13, 22], ids=["in the first shard", "between rename and sync", "in a later tile"])
+@pytest.mark.parametrize("at", [0, 1, 13, 22], ids=["at once", "in the first tile", "in a later one", "later still"])
 def test_killed_in_the_middle_goes_on(tmp_path, checkout, at):
     """After SIGKILL at any moment, what is missing is written, and the files are those of an undisturbed run."""
     pixels = picture(150, 131, 3)
@@ -484,7 +484,8 @@ def test_killed_in_the_middle_goes_on(tmp_path, checkout, at):
         for one in level:
             omezarr.write_upper(image, pyramid, one)
     litter = list(image.rglob("*.part"))
-    assert len(litter) <= 1
+    # Level 0 and one of the smaller ones are written at once.
+    assert len(litter) <= 2
     for path in litter:
         path.unlink()
     assert files_of(image) == files_of(whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.training.degrade import CLEAN, ENLARGE, REPAIR, Damage
 
@@ -41,11 +41,12 @@ class Architecture:
 
 
 NETS = {
-    "fast-x2": Architecture(scale=2, channels=32, blocks=4),
-    "fast-x4": Architecture(scale=4, channels=32, blocks=4, side=40),
-    "standard-x2": Architecture(scale=2, channels=48, blocks=6),
-    "standard-x4": Architecture(scale=4, channels=48, blocks=6, side=40),
-    "robust-x2": Architecture(scale=2, channels=32, blocks=4, damage=ENLARGE),
-    "clean-x1": Architecture(scale=1, channels=32, blocks=5, unshuffle=2, damage=REPAIR, side=80),
+    "fast-x2": Architecture(scale=2, channels=32, blocks=5),
+    "fast-x4": Architecture(scale=4, channels=32, blocks=5, side=40),
+    "standard-x2": Architecture(scale=2, channels=48, blocks=7),
+    "standard-x4": Architecture(scale=4, channels=48, blocks=7, side=40),
+    "text-x2": Architecture(scale=2, channels=32, blocks=5, damage=replace(CLEAN, pages=0.85)),
+    "robust-x2": Architecture(scale=2, channels=32, blocks=5, damage=ENLARGE),
+    "clean-x1": Architecture(scale=1, channels=48, blocks=3, unshuffle=2, damage=REPAIR, side=80),
 }
 """Networks by id."""

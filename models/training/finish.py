@@ -14,6 +14,7 @@ from models.training.card import Value, card, machine, recipe_commit
 from models.training.data import credits_of
 from models.training.evaluate import KODAK, cost_s, flat_error, load_network, scores
 from models.training.export import calibrated, write_network
+from models.training.net import kernels
 from models.training.train import Run, Schedule, resumed, schedule_in
 
 
@@ -26,7 +27,7 @@ def finish(
     first `pictures` are scored.
     """
     net = NETS[net_id]
-    weights = {name: value.detach().contiguous().numpy() for name, value in run.mean.items()}
+    weights = kernels(run.mean)
     file = folder / f"{net_id}.onnx"
     write_network(calibrated(weights, net), net, file, {"id": net_id})
     network = load_network(file, net.scale, net.halo, net.unshuffle)
@@ -52,7 +53,8 @@ def _history(run: Run, schedule: Schedule) -> dict[str, str]:
     learnt_by = "squared error" if schedule.squared >= 1 else squared
     training = (
         f"{run.step} steps of {schedule.batch} squares of {run.net.architecture.side} px, {learnt_by}, "
-        f"Adam {schedule.rate:g} cosine, running mean of the weights, seed {schedule.seed}; begun from {run.begun}"
+        f"luma weighed {schedule.luma:g}, Muon {schedule.matrix_rate:g} and Adam {schedule.rate:g} cosine, "
+        f"running mean of the weights, seed {schedule.seed}; begun from {run.begun}"
     )
     if run.spent_s < schedule.budget_s and run.step < schedule.steps:
         training += "; schedule not finished"

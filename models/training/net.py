@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.training.architecture import Architecture
+
+
+class Convolution(nn.Module):
+    """A 3x3 convolution whose kernel is held as a matrix (target, 9 source), for an optimiser that learns matrices."""
+
+    def __init__(self, source: int, target: int) -> None:
+        super().__init__()
+        usual = nn.Conv2d(source, target, 3)
+        self.weight = nn.Parameter(usual.weight.detach().flatten(1).clone())
+        self.bias = nn.Parameter(usual.bias.detach().clone())  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, source, y, x) to (n, target, y, x), zeros beyond the edge."""
+        kernel = self.weight.unflatten(1, (-1, 3, 3)).contiguous(memory_format=torch.channels_last)
+        return functional.conv2d(x, kernel, self.bias, padding=1)
 
 
 class Block(nn.Module):
@@ -14,8 +33,8 @@ class Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.a = nn.Conv2d(channels, channels, 3, padding=1)
-        self.b = nn.Conv2d(channels, channels, 3, padding=1)
+        self.a = Convolution(channels, channels)
+        self.b = Convolution(channels, channels)
         for start in self.b.parameters():
             nn.init.zeros_(start)
 
@@ -36,10 +55,10 @@ class Net(nn.Module):
         super().__init__()
         self.architecture = architecture
         width = architecture.channels
-        self.head = nn.Conv2d(3 * architecture.unshuffle**2, width, 3, padding=1)
+        self.head = Convolution(3 * architecture.unshuffle**2, width)
         self.strength = nn.Linear(2, width, bias=False) if architecture.conditioned else None
         self.body = nn.Sequential(*(Block(width) for _ in range(architecture.blocks)))
-        self.tail = nn.Conv2d(width, 3 * architecture.factor**2, 3, padding=1)
+        self.tail = Convolution(width, 3 * architecture.factor**2)
         if self.strength is not None:
             nn.init.zeros_(self.strength.weight)
         for start in self.tail.parameters():
@@ -67,10 +86,28 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
+def matrices(net: nn.Module) -> list[nn.Parameter]:
+    """The kernels of the body: those that are learnt as matrices."""
+    return [p for name, p in net.named_parameters() if name.startswith("body.") and p.ndim == 2]
+
+
+def kernels(weights: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
+    """Weights as files hold them: a convolution's kernel as (target, source, 3, 3)."""
+    shaped = {
+        name: value.unflatten(1, (-1, 3, 3)) if value.ndim == 2 and not name.startswith("strength") else value
+        for name, value in weights.items()
+    }
+    return {name: value.detach().contiguous().numpy() for name, value in shaped.items()}
+
+
 def warm_started(net: Net, weights: dict[str, Tensor]) -> list[str]:
-    """Take over the weights whose name and shape fit; gives the names of those that were not found."""
+    """Take over the weights whose name and size fit; gives the names of those that were not found."""
     state = net.state_dict()
-    fitting = {name: value for name, value in weights.items() if name in state and state[name].shape == value.shape}
+    fitting = {
+        name: value.reshape(state[name].shape)
+        for name, value in weights.items()
+        if name in state and state[name].numel() == value.numel() and len(state[name]) == len(value)
+    }
     net.load_state_dict({**state, **fitting})
     return sorted(set(state) - set(fitting))
 
