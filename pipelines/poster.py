@@ -263,7 +263,9 @@ def _finish(run: Run, ask: _Ask) -> None:
         proof.write_assembly(derivative.companion(job.target, "assembly"), page.image, plan, parts, words[:1])
     shards = {path.relative_to(job.image).as_posix(): shard.sha256 for _, shard, path in run.written(page)}
     derivative.record(job.target, job.source, job.facts, [told], shards if ask.form == "zarr" else {})
-    run.summary.remark(str(job.source), made.notes)
+    whole = round(plan.ppi)
+    rounded = (f"JPEG holds whole px per inch: it says {whole}",) if ask.form == "jpeg" and whole != plan.ppi else ()
+    run.summary.remark(str(job.source), (*made.notes, *rounded))
     if share is not None:
         logger.warning("%s: %s of its colours lie beyond what the printer can make", job.target.name, _percent(share))
 
