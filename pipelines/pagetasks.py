@@ -190,8 +190,9 @@ def worker_mem(source: Source, plan: Plan | SheetPlan) -> int:
 
 def decoder_mem(source: Source, plan: Plan | SheetPlan) -> int:
     """Bytes that the worker's decoder, a process beside it, needs at most for a page."""
-    spec, side = source.spec, (min(plan.tile, length) for length in plan.output)
-    read = plan.source_window(Window(0, 0, *side)).area * spec.nbytes // (spec.height * spec.width)
+    spec, picture = source.spec, plan.plan if isinstance(plan, SheetPlan) else plan
+    side = (min(plan.tile, length) for length in picture.output)
+    read = picture.source_window(Window(0, 0, *side)).area * spec.nbytes // (spec.height * spec.width)
     return sources.decoder_mem(source, ingest.piece_nbytes(spec) if is_ingested(source) else read)
 
 

@@ -187,11 +187,6 @@ class SheetPlan:
         rows, columns = (-(-size // self.tile) for size in self.output)
         return rows * columns
 
-    def source_window(self, window: Window) -> Window:
-        """The source pixels that a window of the sheet needs; of no area where it needs none."""
-        picture = self.sheet.picture(window)
-        return self.plan.source_window(picture) if picture.area else Window(0, 0, 0, 0)
-
     @cached_property
     def opaque(self) -> ImageSpec:
         """The sheet before its colours are turned into a printer's: 16 bit, no alpha."""
