@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines import ingest
 from refine.errors import PlanError
+from refine.finish import Finish
 from refine.order import SheetPlan
 from refine.plan import Plan
 
@@ -13,6 +14,8 @@ _ALPHA_S = 0.9
 """CPU seconds per output megapixel that colour under transparent pixels takes; measured."""
 _FILE_S = 0.08
 """CPU seconds per output megapixel of decoding, encoding and storing; measured with JPEG and PNG."""
+_FINISH_S = 0.003
+"""CPU seconds per output megapixel and px of the kernel's radius that output sharpening takes; measured."""
 _INK_S = 0.3
 """CPU seconds per output megapixel that turning colours into a printer's takes; measured."""
 _IMAGE_S = 0.005
@@ -36,7 +39,8 @@ def sheet_cost_s(plan: SheetPlan) -> float:
     area = plan.output[0] * plan.output[1]
     whole = plan.plan.output[0] * plan.plan.output[1]
     ink = _INK_S if plan.press is not None else 0.0
-    return cost_s(plan.plan) * area / whole + ink * area / 1e6
+    finishing = sum(_FINISH_S * step.kernel_radius for step in plan.plan.chain.active if isinstance(step, Finish))
+    return cost_s(plan.plan) * area / whole + (ink + finishing) * area / 1e6
 
 
 def output_nbytes(plan: Plan) -> int:

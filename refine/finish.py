@@ -74,6 +74,11 @@ class Finish:
         return UnsharpMask(self.sigma, self.amount, self.threshold, self.overshoot)
 
     @property
+    def kernel_radius(self) -> int:
+        """Half length of the compiled kernel, px: what it costs grows with that."""
+        return self._mask.kernel_radius
+
+    @property
     def stage(self) -> Stage:
         """Last of all: it is meant for the tones and the pixels that are printed."""
         return Stage.FINISH
