@@ -21,7 +21,7 @@ from refine.preset import load_preset, preset_names
 from refine.session import Engine, execution_class
 from refine.spec import Image, ImageSpec
 
-_LIBRARIES = ("onnxruntime", "numpy", "zarr", "dask", "distributed", "imagecodecs", "tifffile")
+_LIBRARIES = ("onnxruntime", "numpy", "zarr", "dask", "distributed", "imagecodecs", "tifffile", "pikepdf")
 
 
 @dataclass(frozen=True, slots=True)

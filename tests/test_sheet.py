@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refine.errors import PlanError
@@ -79,6 +79,7 @@ def test_folds_are_what_one_px_after_another_says(made, tile):
             )
 
 
+@settings(max_examples=40)
 @given(sheets(), st.sampled_from([7, 16, 40]))
 def test_spans_name_all_that_tiles_need(made, tile):
     """The rows and columns of every tile's window of the picture are among the spans, and lie in the picture's part."""
