@@ -94,6 +94,8 @@ class _Picture:
     def data(self, words: Sequence[str], legend: dict[str, tuple[int, int, int]]) -> bytes:
         """The PNG."""
         width = max(self._made.width + 2 * _MARGIN, 720)
+        font = ImageFont.load_default(_TEXT)
+        words = [line for text in words for line in _wrapped(text, font, width - 2 * _MARGIN)]
         canvas = Image.new(
             "RGB", (width, self._made.height + 2 * _MARGIN + _LINE * (len(words) + bool(legend))), "white"
         )
@@ -104,8 +106,7 @@ class _Picture:
             _rectangle(draw, self._on_canvas(window, left), colour, dash)
         for window, large, small in self._numbers:
             _inscribe(draw, self._on_canvas(window, left), large, small)
-        y, font = self._made.height + _MARGIN + 14, ImageFont.load_default(_TEXT)
-        x = _MARGIN
+        y, x = self._made.height + _MARGIN + 14, _MARGIN
         for name, colour in legend.items():
             draw.line((x, y + 8, x + 24, y + 8), colour, 2)
             draw.text((x + 30, y), name, (60, 60, 60), font)
@@ -124,6 +125,18 @@ class _Picture:
             left + window.x1 * scale - 1,
             _MARGIN + window.y1 * scale - 1,
         )
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """The text in lines that are no wider."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _small(image: Path) -> Pixels:

@@ -335,3 +335,12 @@ def test_companions_are_part_of_the_target(tmp_path, photo, shared):
     proof = derivative.companion(tmp_path / "a.tif", "proof")
     proof.write_bytes(proof.read_bytes() + b"\0")
     assert [wrong.path for wrong in verified(tmp_path / "a.tif").wrong] == ["a.tif.proof.png"]
+
+
+def test_what_a_proof_says_stays_on_it(tmp_path, photo, shared):
+    """Long lines are broken: beside the words nothing is written up to the edge of the picture."""
+    poster(photo, tmp_path / "a.tif", words(size="400x300mm", force=True), shared, quiet=True)
+    with Image.open(tmp_path / "a.tif.proof.png") as proof:
+        pixels = np.asarray(proof.convert("L"))
+    assert (pixels[:, -40:] == 255).all()
+    assert (pixels[-24:, 48:300] < 128).any()
