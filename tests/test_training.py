@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import onnxruntime
 import pytest
@@ -20,6 +21,7 @@ from models.training.export import _fields, calibrated, flat_features, graph_of,
 from models.training.kernels import resize_matrix, resized
 from models.training.report import BEGIN, END, gigamacs, section
 from models.training.sketch import page
+from models.training.stock import DENSER_STILL, PAGE, stock, with_smalls
 from refine.card import card_of
 from refine.reach import reach
 
@@ -65,7 +67,7 @@ def test_resize_matrix_keeps_flat_fields(kernel, sizes):
 def test_crops_are_drawn_where_something_happens():
     """A busy picture is drawn more often than a flat one, and a flat one still now and then."""
     flat = np.zeros((256, 256, 3), np.uint8)
-    crops = crops_of((flat, _photograph()))
+    crops = crops_of(((flat, _photograph()), 1))
     rng = np.random.default_rng(0)
     busy = np.mean([crops.draw(rng, 4 * CELL).max() > 0 for _ in range(300)])
     assert 0.7 < busy < 1
@@ -75,7 +77,7 @@ def test_crops_draw_anything_anywhere():
     """Squares fit into the smallest picture and reach all of its corners."""
     picture = np.arange(96 * 96).astype(np.uint32)
     picture = np.stack([picture >> 8, picture & 255, picture * 0], -1).reshape(96, 96, 3).astype(np.uint8)
-    crops, rng = crops_of((picture,)), np.random.default_rng(0)
+    crops, rng = crops_of(((picture,), 1)), np.random.default_rng(0)
     seen = {tuple(v) for _ in range(400) for v in crops.draw(rng, 48)[[0, 0, -1, -1], [0, -1, 0, -1]].tolist()}
     assert {tuple(picture[y, x].tolist()) for y in (0, -1) for x in (0, -1)} <= seen
 
@@ -83,7 +85,7 @@ def test_crops_draw_anything_anywhere():
 @pytest.mark.parametrize(("damage", "scale"), [(ENLARGE, 2), (CLEAN, 4), (REPAIR, 1)], ids=["x2", "x4", "x1"])
 def test_batch_depends_on_its_seed_alone(damage, scale):
     """A step sees the same squares whenever it runs: that is what makes a resumed run the same run."""
-    crops = crops_of((_photograph(),))
+    crops = crops_of(((_photograph(),), 1))
     first, again = (batch(crops, damage, scale, (6, 24), np.random.default_rng([3, 7])) for _ in range(2))
     assert first.low.shape == (6, 3, 24, 24)
     assert first.high.shape == (6, 3, 24 * scale, 24 * scale)
@@ -94,7 +96,7 @@ def test_batch_depends_on_its_seed_alone(damage, scale):
 
 def test_batch_squares_lie_upon_each_other():
     """The damaged square is the undamaged one made small: no shift, no mix-up within the batch."""
-    squares = batch(crops_of((_photograph(),)), ENLARGE, 2, (16, 32), np.random.default_rng(5))
+    squares = batch(crops_of(((_photograph(),), 1)), ENLARGE, 2, (16, 32), np.random.default_rng(5))
     for low, high, strength in zip(squares.low, squares.high, squares.strength, strict=True):
         if not strength.any():
             small = shrunk(np.rint(255 * high.transpose(1, 2, 0)).astype(np.uint8), 2)
@@ -104,7 +106,7 @@ def test_batch_squares_lie_upon_each_other():
 
 def test_clean_batch_is_shrunk_and_nothing_else():
     """A network that is told nothing sees pictures made small by the bicubic filter, all of them."""
-    squares = batch(crops_of((_photograph(),)), CLEAN, 2, (16, 32), np.random.default_rng(5))
+    squares = batch(crops_of(((_photograph(),), 1)), CLEAN, 2, (16, 32), np.random.default_rng(5))
     assert not squares.strength.any()
     assert not Architecture(scale=2, channels=16, blocks=1).conditioned
     for low, high in zip(squares.low, squares.high, strict=True):
@@ -113,10 +115,36 @@ def test_clean_batch_is_shrunk_and_nothing_else():
         np.testing.assert_allclose(small[:, 4:-4, 4:-4], low[:, 4:-4, 4:-4], atol=1e-6)
 
 
+def test_squares_of_pictures_made_small_at_once_lie_upon_each_other():
+    """Pictures made small as a whole give the squares that squares made small one by one give, their edges apart."""
+    net = Architecture(scale=4, channels=16, blocks=1, side=24)
+    crops = with_smalls(crops_of(((_photograph(side=259), _photograph(1)), 1)), net)
+    squares = batch(crops, CLEAN, 4, (16, 24), np.random.default_rng(5))
+    assert squares.low.shape == (16, 3, 24, 24)
+    for low, high in zip(squares.low, squares.high, strict=True):
+        small = shrunk(np.rint(255 * high.transpose(1, 2, 0)).astype(np.uint8), 4).transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(small[:, 4:-4, 4:-4], low[:, 4:-4, 4:-4], atol=1e-6)
+
+
+def test_stock_has_pictures_smaller_ones_and_pages_by_their_shares(tmp_path, monkeypatch):
+    """A folder of crops becomes the crops, the same made smaller where squares still fit, and drawn pages."""
+    monkeypatch.setattr("models.training.stock.PAGES", 3)
+    for seed in range(2):
+        coded = imagecodecs.jpegxl_encode(_photograph(seed, 360), distance=1.0)
+        (tmp_path / f"{seed}.jxl").write_bytes(coded)
+    net = NETS["clean-x1"]
+    crops = stock(tmp_path, net, seed=1)
+    sides = [picture.shape[0] for picture in crops.pictures]
+    assert sides == [360, 360, 216, 216, 126, 126, *[PAGE] * 3]
+    expected = [share * (1 - net.damage.pages) for share in DENSER_STILL.values()]
+    np.testing.assert_allclose(np.diff(crops.shares[[1, 3, 5, -1]], prepend=0), [*expected, net.damage.pages])
+    assert len(stock(tmp_path, NETS["fast-x4"], seed=1).pictures) == 2 + 3
+
+
 def test_batch_tells_the_strength_of_the_noise():
     """A stated sigma is the measured one, within the slack."""
     flat = np.full((256, 256, 3), 120, np.uint8)
-    squares = batch(crops_of((flat,)), REPAIR, 1, (48, 48), np.random.default_rng(1))
+    squares = batch(crops_of(((flat,), 1)), REPAIR, 1, (48, 48), np.random.default_rng(1))
     noise = (squares.low - squares.high).std(axis=(1, 2, 3)) * 255 / 50
     only = (squares.strength[:, 1] == 0) & (squares.strength[:, 0] > 0.1) & (np.ptp(squares.high, axis=(1, 2, 3)) == 0)
     assert only.sum() > 5
@@ -260,7 +288,7 @@ def test_training_learns_resumes_and_exports(tmp_path, monkeypatch, net):
     torch.set_num_threads(1)
     monkeypatch.setitem(NETS, "small", net)
     monkeypatch.setattr(train, "WARM_UP", 50)
-    crops = crops_of(tuple(_photograph(seed) for seed in range(6)))
+    crops = crops_of((tuple(_photograph(seed) for seed in range(6)), 1))
     schedule = train.Schedule(steps=300, batch=8, rate=5e-4)
     whole = train.fresh("small", schedule)
     before = _error(torch, whole, crops)

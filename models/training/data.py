@@ -76,15 +76,17 @@ def pictures_in(folder: Path, smallest: int = SMALLEST, limit: int | None = None
     return pictures
 
 
-def crops_of(pictures: tuple[Picture, ...], pages: tuple[Picture, ...] = (), share: float = 0.0) -> Crops:
-    """The pictures with the energy of their cells; pages are drawn with the given share."""
-    photographs = [cell_energy(picture) for picture in pictures]
-    drawn = [cell_energy(page) for page in pages]
-    weights = [np.array([energy.sum() for energy in energies]) for energies in (photographs, drawn)]
-    split = (1 - share, share) if pages else (1.0, 0.0)
-    shares = np.cumsum(np.concatenate([w / max(w.sum(), 1) * part for w, part in zip(weights, split, strict=True)]))
-    cells = tuple(np.cumsum(energy) / energy.sum() for energy in photographs + drawn)
-    return Crops(pictures + pages, shares / shares[-1], cells)
+def crops_of(*groups: tuple[tuple[Picture, ...], float]) -> Crops:
+    """The pictures of all groups with the energy of their cells; a group is drawn with its share of the sum of them."""
+    total = sum(share for pictures, share in groups if pictures)
+    energies = [[cell_energy(picture) for picture in pictures] for pictures, _ in groups]
+    weights = []
+    for group, (_, share) in zip(energies, groups, strict=True):
+        sums = np.array([energy.sum() for energy in group])
+        weights.append(sums / max(float(sums.sum()), 1e-9) * share / total)
+    shares = np.cumsum(np.concatenate(weights))
+    cells = tuple(np.cumsum(energy) / energy.sum() for group in energies for energy in group)
+    return Crops(tuple(picture for pictures, _ in groups for picture in pictures), shares / shares[-1], cells)
 
 
 def cell_energy(picture: Picture) -> NDArray[np.float64]:
