@@ -127,11 +127,20 @@ def length(text: str) -> Fraction:
 def said(inches: Fraction) -> str:
     """A length for people, metric.
 
-    >>> said(length("3mm")), said(length("24in")), said(length("5m"))
-    ('3 mm', '610 mm', '5 m')
+    >>> said(length("3mm")), said(length("24in")), said(length("1234mm")), said(length("5m"))
+    ('3 mm', '610 mm', '1234 mm', '5 m')
     """
     mm = float(inches / _MM)
-    return f"{mm / 1000:.3g} m" if mm >= 2000 else f"{mm:.3g} mm"
+    return f"{mm / 1000:.3g} m" if mm >= 2000 else f"{rounded(mm, 3)} mm"
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number of at least so many digits where it has them, never with an exponent.
+
+    >>> rounded(1036.4, 3), rounded(609.64, 3), rounded(0.5, 3)
+    ('1036', '610', '0.5')
+    """
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def millimetres(inches: Fraction) -> Fraction:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from refine.assessment import Assessment
 from refine.decide import Action
-from refine.length import millimetres
+from refine.length import millimetres, rounded
 from refine.order import Order, SheetPlan
 from refine.sight import Sight, Verdict, eye_ppi, sharp_from
 from refine.spec import ImageSpec
@@ -137,7 +137,7 @@ def _size(size: tuple[int, int]) -> str:
 
 def _mm(inches: tuple[float, float], digits: int = 5) -> str:
     height, width = (float(millimetres(Fraction(side))) for side in inches)
-    return f"{width:.{digits}g} x {height:.{digits}g} mm"
+    return f"{rounded(width, digits)} x {rounded(height, digits)} mm"
 
 
 def _distance(inches: float) -> str:
