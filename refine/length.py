@@ -131,16 +131,16 @@ def said(inches: Fraction) -> str:
     ('3 mm', '610 mm', '1234 mm', '5 m')
     """
     mm = float(inches / _MM)
-    return f"{mm / 1000:.3g} m" if mm >= 2000 else f"{rounded(mm, 3)} mm"
+    return f"{mm / 1000:.3g} m" if mm >= 2000 else f"{digits(mm, 3)} mm"
 
 
-def rounded(value: float, digits: int) -> str:
-    """A number of at least so many digits where it has them, never with an exponent.
+def digits(value: float, count: int) -> str:
+    """A number in so many digits, or as many more as stand before its point: never with an exponent.
 
-    >>> rounded(1036.4, 3), rounded(609.64, 3), rounded(0.5, 3)
+    >>> digits(1036.4, 3), digits(609.64, 3), digits(0.5, 3)
     ('1036', '610', '0.5')
     """
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return f"{value:.0f}" if abs(value) >= 10**count else f"{value:.{count}g}"
 
 
 def millimetres(inches: Fraction) -> Fraction:

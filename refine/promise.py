@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from refine.assessment import Assessment
 from refine.decide import Action
-from refine.length import millimetres, rounded
+from refine.length import digits, millimetres
 from refine.order import Order, SheetPlan
 from refine.sight import Sight, Verdict, eye_ppi, sharp_from
 from refine.spec import ImageSpec
@@ -135,9 +135,9 @@ def _size(size: tuple[int, int]) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-def _mm(inches: tuple[float, float], digits: int = 5) -> str:
+def _mm(inches: tuple[float, float], count: int = 5) -> str:
     height, width = (float(millimetres(Fraction(side))) for side in inches)
-    return f"{rounded(width, digits)} x {rounded(height, digits)} mm"
+    return f"{digits(width, count)} x {digits(height, count)} mm"
 
 
 def _distance(inches: float) -> str:
