@@ -39,12 +39,13 @@ class Damage:
     kernel: float
     """Share of the damaged made small by another filter than bicubic."""
     pages: float = 0.08
-    """Share of drawn pages."""
+    """Share of drawn pages. An enlarger that saw 8 % of them drew their hatching into foliage and water: Set14's
+    coastguard fell from 30.8 to 28.9 dB."""
 
 
 ENLARGE = Damage(clean=0.5, noise=0.6, sigma=(1, 15), jpeg=0.65, quality=(40, 95), blur=0.35, kernel=0.3)
 """For networks that enlarge."""
-CLEAN = Damage(clean=1, noise=0, sigma=(0, 0), jpeg=0, quality=(95, 95), blur=0, kernel=0)
+CLEAN = Damage(clean=1, noise=0, sigma=(0, 0), jpeg=0, quality=(95, 95), blur=0, kernel=0, pages=0)
 """For networks that enlarge what another has repaired, or what needs no repair: bicubic shrinking and nothing else."""
 REPAIR = Damage(clean=0.08, noise=0.6, sigma=(1, 50), jpeg=0.5, quality=(8, 95), blur=0, kernel=0)
 """For networks that denoise and deblock at the size of the source."""
