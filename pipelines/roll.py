@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -144,7 +145,7 @@ class Roll:
 
 
 class _Refused:
-    """Names that no run can do, the first of them kept to be told."""
+    """Names that no run can do; the first of them, in the order of the alphabet, are told."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -152,13 +153,14 @@ class _Refused:
 
     def add(self, why: str) -> None:
         self.count += 1
-        if len(self.told) < _TOLD:
-            self.told.append(why)
+        insort(self.told, why)
+        del self.told[_TOLD:]
 
     def check(self) -> None:
         if self.count:
             more = f"; and {self.count - len(self.told)} more" if self.count > len(self.told) else ""
-            raise JobError(f"{self.count} names are refused: {'; '.join(self.told)}{more}; rename them at the source")
+            said = "; ".join(self.told) + more
+            raise JobError(f"several files would have one result, or a name is none: {said}; rename them at the source")
 
 
 def _shared(names: list[tuple[str, bool]], file_format: str) -> Iterator[str]:
