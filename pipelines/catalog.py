@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pipelines.large import LargeImages, sweep_work
 from pipelines.listing import Listing, listing
 from pipelines.naming import OWN_FOLDER, Rendition
 from pipelines.planning import Planned, block, planned
+from pipelines.recording import Asked, Course, recorded
 from pipelines.roll import Roll
 from pipelines.run import streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
@@ -49,6 +49,8 @@ class Terms:
     """The results of each source."""
     unasked: Literal["refuse", "redo", "keep"] = "refuse"
     """What becomes of many finished results that differ only by what nobody asked for: network, version, processor."""
+    metrics: Path | None = None
+    """File for the run's metrics; None for none."""
 
 
 def catalog(
@@ -67,19 +69,20 @@ def catalog(
     May be killed at any time and started again: what was finished is kept. Raises JobError, ChainError or PlanError
     before any work where it cannot be done as asked, and RunError where it cannot go on.
     """
-    started = time.monotonic()
     terms = terms or Terms()
     found = listing(source)
     tree.check_apart(Path(found.root), target)
     chunk_side(settings.preset.plan.tile, TARGET_CHUNK)
     common = Common(engine or Engine(), limits or Limits())
     check_available(common.engine)
-    summary = Summary()
-    with _planned(found, target, settings, terms, common.engine) as plan:
-        _check_unasked(plan, terms, summary)
-        _run(plan, found, target, common, cluster or Cluster(), summary, terms=terms, quiet=quiet)
-    summary.seconds = time.monotonic() - started
-    return summary
+    asked = Asked(os.fspath(source), Path(found.root), target, settings, cluster or Cluster(), terms.metrics)
+    with (
+        _planned(found, target, settings, terms, common.engine) as plan,
+        recorded(asked, plan.ledger) as course,
+    ):
+        _check_unasked(plan, terms, course.summary)
+        _run(plan, found, asked, common, course, terms=terms, quiet=quiet)
+    return course.summary
 
 
 @contextmanager
@@ -116,14 +119,14 @@ def _check_unasked(plan: Planned, terms: Terms, summary: Summary) -> None:
 def _run(
     plan: Planned,
     found: Listing,
-    target: Path,
+    asked: Asked,
     common: Common,
-    cluster: Cluster,
-    summary: Summary,
+    course: Course,
     *,
     terms: Terms,
     quiet: bool,
 ) -> None:
+    summary, target = course.summary, asked.target
     total = sum(plan.counts.values())
     summary.skipped = found.skipped
     summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
@@ -134,9 +137,9 @@ def _run(
         swept = tree.sweep(target / OWN_FOLDER), sweep_work(work, partial(_goes_on, plan))
         logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
         large = LargeImages(work, plan.ledger)
-        feed = Feed(Path(found.root), target, common, plan, decoder, shown, summary, large, total)
+        feed = Feed(Path(found.root), target, common, plan, decoder, shown, summary, large, course.drawn, total)
         feed.redo = terms.unasked == "redo"
-        _work_through(feed, cluster)
+        _work_through(feed, asked.cluster)
     if not any(work.glob("*")):
         shutil.rmtree(work, ignore_errors=True)
     if feed.lost:

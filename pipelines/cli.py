@@ -25,6 +25,7 @@ from pipelines.estimate import cost_s, file_nbytes
 from pipelines.options import Talk, placed, provider, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
+from pipelines.reporting import report
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
@@ -71,18 +72,30 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
 @wished
+@click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
 @placed
 @provider
 @talking
-def catalog(source: Path, target: Path, settings: Settings, cluster: Cluster, provider: str, talk: Talk) -> None:
+def catalog(
+    source: Path,
+    target: Path,
+    *,
+    metrics: Path | None,
+    settings: Settings,
+    cluster: Cluster,
+    provider: str,
+    talk: Talk,
+) -> None:
     """Restore a folder of images into another; what has not changed is left alone.
 
-    Killed or interrupted, it goes on where it stood when it is started again.
+    Killed or interrupted, it goes on where it stood when it is started again. A page tells what was done.
 
     Example: refine catalog photos shop --long-side 1600 --workers 4
     """
     listen(talk)
-    summary = catalogs.catalog(source, target, settings, cluster, engine=Engine(provider), quiet=talk.quiet)
+    terms = catalogs.Terms(metrics=metrics)
+    engine = Engine(provider)
+    summary = catalogs.catalog(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet)
     conclude(summary, talk)
 
 
@@ -108,6 +121,7 @@ def scan(
 
 
 refine.add_command(poster)
+refine.add_command(report)
 
 
 @refine.command()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pipelines.tally import Row
 from pipelines.report import Places
+from pipelines.tally import Row
 from pipelines.thumbnail import Comparison, comparison
 from refine.decoder import Decoder
 from refine.display import Screen, shown

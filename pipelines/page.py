@@ -123,6 +123,15 @@ def page(title: str, lead: str, data: Mapping[str, Any]) -> str:
     return re.sub(r"\{(\w+)\}", lambda mark: values[mark[1]], _part("page.html"))
 
 
+def page_data(text: str) -> dict[str, Any]:
+    """What the script of a page that was written before draws. Raises ValueError where it is no page of this form."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    if found is None or f"<script>{_part('page.js')}</script>" not in text:
+        raise ValueError("a page of another form")
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
 def _harmless(data: Mapping[str, Any]) -> str:
     """JSON that ends no script and begins no comment, whatever a file is called."""
     text = json.dumps(data, separators=(",", ":"))

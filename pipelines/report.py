@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.tally import Tally, Row
-from pipelines.page import Compared, Pictures, Told, embedded, page, pictures
+from pipelines.page import Compared, Pictures, Told, embedded, page, page_data, pictures
 from pipelines.runs import Run, when
+from pipelines.tally import Row, Tally
 from pipelines.thumbnail import Comparison, file_name, read_comparison, write_comparison
 from refine.errors import RefineError
 from refine.staging import publish, staged
@@ -62,6 +62,7 @@ def write_report(own: Path, run: Run, rows: Iterable[Row], places: Places, look:
     pairs = [_pairs(shown, *part) for part in found.pairs()]
     shown.sweep()
     data = {
+        "total": found.total,
         "words": {"sides": ["before", "after"], "failures": "By reason. Nothing was moved or deleted at the source."},
         "figures": [_run_figures(run), _catalog_figures(found)],
         "decisions": found.decided(),
@@ -72,6 +73,26 @@ def write_report(own: Path, run: Run, rows: Iterable[Row], places: Places, look:
         "pairs": [part for part in pairs if part["entries"] or part["told"]],
         "made": _made(run),
     }
+    return _publish(folder, run, data)
+
+
+def refresh_report(own: Path, run: Run, total: int) -> Path | None:
+    """Have the page tell of a run that changed nothing; its path, or None where it must be written anew.
+
+    total is how many results the ledger has now.
+    """
+    folder = own / FOLDER
+    try:
+        data = page_data((folder / PAGE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if data["total"] != total:
+        return None
+    data["figures"][0], data["made"] = _run_figures(run), _made(run)
+    return _publish(folder, run, data)
+
+
+def _publish(folder: Path, run: Run, data: dict[str, Any]) -> Path:
     publish(folder / PAGE, page(f"Catalog {_name(run.target)}", _lead(run), data).encode("utf-8"))
     return folder / PAGE
 

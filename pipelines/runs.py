@@ -68,9 +68,11 @@ class Run:
     outcome: str
     """How it ended: `complete`, `incomplete` (images failed), or the line that it was stopped with."""
     source: str
-    """SOURCE, as an absolute path or an address."""
+    """SOURCE, as it was given."""
+    root: str
+    """The folder that names of sources are below."""
     target: str
-    """TARGET, likewise."""
+    """TARGET, as an absolute path or an address."""
     settings: dict[str, Any]
     """What was asked for."""
     machine: dict[str, Any]
@@ -114,6 +116,7 @@ def ended_run(  # noqa: PLR0913  one for each thing that is told
     summary: Summary,
     *,
     source: str,
+    root: str,
     target: str,
     settings: Mapping[str, Any],
     workers: int,
@@ -129,6 +132,7 @@ def ended_run(  # noqa: PLR0913  one for each thing that is told
         ended.isoformat(timespec="seconds"),
         outcome,
         source,
+        root,
         target,
         dict(settings),
         {**machine(), "workers": workers},
@@ -171,12 +175,6 @@ def write_run(own: Path, run: Run) -> Path:
 def last_run(own: Path) -> Run | None:
     """The newest run's record that can be read; None where there is none."""
     return next(_runs(own), None)
-
-
-def totals(own: Path) -> Totals:
-    """What all runs on a target did so far."""
-    run = last_run(own)
-    return Totals() if run is None else run.totals
 
 
 def _runs(own: Path) -> Iterator[Run]:

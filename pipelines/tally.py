@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import heapq
 import json
 import os
 import re
@@ -15,11 +14,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pipelines.assessing import meaning
-from pipelines.manifest import Record
-from pipelines.summary import printable
+from pipelines.draw import Draw
+from pipelines.records import Record
+from pipelines.summary import named, printable
 
-SAMPLE = 48
-"""Results that a page shows, beside those that deserve a look."""
 _FLAGGED = 5_000
 """Flagged results that are shown; more than anyone looks at."""
 _ROWS = 150_000
@@ -35,11 +33,6 @@ FLAGGED = ("too-weak",)
 """Decisions whose results deserve a look."""
 
 
-def rank(path: str) -> int:
-    """The place of a source in a draw that its name alone decides: the least are shown."""
-    return int.from_bytes(sha256(os.fsencode(path)).digest()[:8], "big")
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One result of a catalog, or what is instead of it."""
@@ -50,7 +43,7 @@ class Row:
     @property
     def shown(self) -> str:
         """The name that a page shows."""
-        return printable(self.record.path)
+        return named(self.record.path, self.record.rendition)
 
     @property
     def done(self) -> bool:
@@ -80,24 +73,20 @@ class Row:
         record = self.record
         return sha256(f"{record.source_sha256} {record.output_sha256} {record.output_px}".encode()).hexdigest()[:24]
 
-    @property
-    def rank(self) -> int:
-        """Its place in a draw that the name alone decides, so that the same catalog gives the same sample."""
-        return rank(self.record.path)
-
     def link(self, folder: str | None) -> str | None:
         """The address of the result."""
         return None if folder is None else folder + quote(os.fsencode(self.record.output))
 
     def source_link(self, folder: str | None) -> str | None:
-        """The address of the source."""
-        return None if folder is None else folder + quote(os.fsencode(self.record.path))
+        """The address of the source; None where it does not lie under its name."""
+        return None if folder is None or self.record.uri else folder + quote(os.fsencode(self.record.path))
 
     def line(self) -> bytes:
         """A line of the list beside the page."""
         record = self.record
         told = {
             "path": printable(record.path),
+            "rendition": record.rendition,
             "state": record.state,
             "stage": record.stage,
             "reason": record.reason,
@@ -174,7 +163,7 @@ class Tally:
     """Rows, taken in one after the other by name; only what a page shows of them is kept."""
 
     def __init__(self, wanted: frozenset[str]) -> None:
-        """Wanted: sources that are to be shown, where they have a result; without any, a draw by name."""
+        """Wanted: sources that are to be shown before others."""
         self._wanted = wanted
         self.states: Counter[str] = Counter()
         self.total = self.output_px = self.output_nbytes = 0
@@ -184,7 +173,7 @@ class Tally:
         self._numbers: dict[tuple[str, str, str], int] = {}
         self._notes: dict[str, _Group] = {}
         self._flagged: list[Row] = []
-        self._drawn: list[tuple[int, int, Row]] = []
+        self._drawn: Draw[Row] = Draw()
         self._first: list[Line] = []
         self._rest: list[Line] = []
 
@@ -205,7 +194,7 @@ class Tally:
             if key in self._notes or len(self._notes) < _GROUPS:
                 self._notes.setdefault(key, _Group("note", "done", set())).take(row, note)
         if not row.flag:
-            self._draw(row)
+            self._drawn.take(os.fsencode(record.path), row, first=record.path in self._wanted)
         elif len(self._flagged) < _FLAGGED:
             self._flagged.append(row)
         self._list(row, -1, first=bool(row.flag))
@@ -213,7 +202,7 @@ class Tally:
     def pairs(self) -> list[tuple[str, str, list[Row], int]]:
         """What the page shows with before and after: name, title, rows, and how many there are of the kind."""
         flagged = sum(self._decisions[word] for word in FLAGGED)
-        drawn = sorted((row for _, _, row in self._drawn), key=lambda row: os.fsencode(row.record.path))
+        drawn = self._drawn.drawn()
         return [
             ("flagged", "Flagged: these deserve a look", self._flagged, flagged),
             ("sample", "A sample of the results", drawn, self.states["done"] - flagged),
@@ -261,16 +250,6 @@ class Tally:
         tag = record.stage if record.state == "failed" else f"{record.state}, {record.stage}"
         self._failures.setdefault(key, _Group(tag, record.state, set())).take(row, reason)
         return self._numbers.setdefault(key, len(self._numbers))
-
-    def _draw(self, row: Row) -> None:
-        """Keep it, where it is wanted or among the first of a draw."""
-        if self._wanted and row.record.path not in self._wanted:
-            return
-        entry = (-row.rank, -self.total, row)
-        if len(self._drawn) < SAMPLE:
-            heapq.heappush(self._drawn, entry)
-        else:
-            heapq.heappushpop(self._drawn, entry)
 
     def _list(self, row: Row, group: int, *, first: bool) -> None:
         rows = self._first if first else self._rest
