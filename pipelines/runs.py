@@ -168,7 +168,7 @@ def write_run(own: Path, run: Run) -> Path:
     folder = own / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{run.started}.json"
-    publish(path, (json.dumps(asdict(run), indent=1, sort_keys=True) + "\n").encode("ascii"))
+    publish(path, (json.dumps(asdict(run), indent=1) + "\n").encode("ascii"))
     return path
 
 
