@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from pipelines import assessing, sources
-from pipelines import catalog as catalogs
 from pipelines import graph as graphs
 from pipelines import scan as scans
+from pipelines.cataloging import catalog, undo
 from pipelines.cluster import Cluster
 from pipelines.derivative import verified
 from pipelines.doctor import findings
@@ -70,25 +70,6 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 @refine.command()
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
-@wished
-@placed
-@provider
-@talking
-def catalog(source: Path, target: Path, settings: Settings, cluster: Cluster, provider: str, talk: Talk) -> None:
-    """Restore a folder of images into another; what has not changed is left alone.
-
-    Killed or interrupted, it goes on where it stood when it is started again.
-
-    Example: refine catalog photos shop --long-side 1600 --workers 4
-    """
-    listen(talk)
-    summary = catalogs.catalog(source, target, settings, cluster, engine=Engine(provider), quiet=talk.quiet)
-    conclude(summary, talk)
-
-
-@refine.command()
-@click.argument("source", type=_file)
-@click.argument("target", type=_file)
 @click.option("--bagit", is_flag=True, help="Put the result into a BagIt bag: TARGET.bag.")
 @wished_with("archive")
 @placed
@@ -108,6 +89,8 @@ def scan(
 
 
 refine.add_command(poster)
+refine.add_command(catalog)
+refine.add_command(undo)
 
 
 @refine.command()

@@ -16,6 +16,7 @@ from pipelines.large import LargeImage, LargeImages
 from pipelines.naming import output_name
 from pipelines.output import output_format
 from pipelines.planning import Planned, Stale
+from pipelines.previous import Previous
 from pipelines.progress import Progress
 from pipelines.records import Record, State
 from pipelines.run import Outcome
@@ -58,6 +59,8 @@ class Feed:
     """What was done."""
     large: LargeImages
     """Images that take more than one task."""
+    previous: Previous | None = None
+    """Where what is replaced is kept; None where it is not."""
     total: int = 0
     """Stale results."""
     redo: bool = False
@@ -111,6 +114,8 @@ class Feed:
                 break
             if not batch and self.large:
                 break
+        if self.previous is not None:
+            self.previous.commit()
         return tuple(batch)
 
     def _from_both(self, walk: Iterator[list[Stale]]) -> Iterator[list[Stale]]:
@@ -125,6 +130,9 @@ class Feed:
             images = tuple(self._restore(stale) for stale in group)
             return [(Look(images), _LOOK_S + _LOOK_BYTE_S * images[0].size)]
         items = [self._restore(stale) for stale in group]
+        if self.previous is not None:
+            for item in items:
+                self.previous.put_aside(item.path, item.rendition)
         spec = self._spec(items)
         sized = [found for item in items if spec and (found := self._sized(item, spec))]
         self.estimated |= {(item.path, item.rendition): cost for item, cost in sized}
