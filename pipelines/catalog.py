@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,14 +17,18 @@ from distributed import Client
 
 from pipelines import manifest, progress, tasks, tree
 from pipelines.cluster import Cluster, connected
+from pipelines.draw import Draw
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
 from pipelines.ingest import Origin
+from pipelines.inventory import listing
 from pipelines.large import LargeImages, sweep_work
-from pipelines.listing import Listing, listing
+from pipelines.listing import Listing
 from pipelines.naming import OWN_FOLDER, Rendition
 from pipelines.planning import Planned, block, planned
-from pipelines.recording import Asked, Course, recorded
+from pipelines.previous import Previous, check_whole, overtake
+from pipelines.pruning import prune
+from pipelines.recording import Asked, recorded
 from pipelines.roll import Roll
 from pipelines.run import streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
@@ -49,6 +53,10 @@ class Terms:
     """The results of each source."""
     unasked: Literal["refuse", "redo", "keep"] = "refuse"
     """What becomes of many finished results that differ only by what nobody asked for: network, version, processor."""
+    prune: bool = False
+    """Whether results whose source is gone are removed."""
+    keep_previous: bool = False
+    """Whether what is replaced or removed is kept for one night; see `pipelines.previous`."""
     metrics: Path | None = None
     """File for the run's metrics; None for none."""
 
@@ -69,81 +77,111 @@ def catalog(
     May be killed at any time and started again: what was finished is kept. Raises JobError, ChainError or PlanError
     before any work where it cannot be done as asked, and RunError where it cannot go on.
     """
-    terms = terms or Terms()
-    found = listing(source)
-    tree.check_apart(Path(found.root), target)
-    chunk_side(settings.preset.plan.tile, TARGET_CHUNK)
-    common = Common(engine or Engine(), limits or Limits())
-    check_available(common.engine)
-    asked = Asked(os.fspath(source), Path(found.root), target, settings, cluster or Cluster(), terms.metrics)
+    night = Night(listing(source), target, settings, terms or Terms(), Common(engine or Engine(), limits or Limits()))
+    asked = Asked(
+        os.fspath(source), Path(night.found.root), target, settings, cluster or Cluster(), night.terms.metrics
+    )
+    with night.planned() as plan, recorded(asked, plan.ledger, night.summary, night.drawn):
+        night.check_unasked(plan)
+        run(night, plan, asked.cluster, quiet=quiet)
+    return night.summary
+
+
+@dataclass(slots=True)
+class Night:
+    """One run of a catalog."""
+
+    found: Listing
+    """Its source."""
+    target: Path
+    """Where results go."""
+    settings: Settings
+    """What is done."""
+    terms: Terms
+    """How it treats what it finds."""
+    common: Common
+    """What all tasks share."""
+    summary: Summary = field(default_factory=Summary)
+    """What was done."""
+    drawn: Draw[str] = field(default_factory=Draw)
+    """Images of this run that its report shows."""
+
+    @contextmanager
+    def planned(self) -> Iterator[Planned]:
+        """Its plan, the ledger held. Where it is refused no TARGET is left that was not there."""
+        self.found.check_apart(self.target)
+        chunk_side(self.settings.preset.plan.tile, TARGET_CHUNK)
+        check_available(self.common.engine)
+        fresh = not self.target.exists()
+        own = self.target / OWN_FOLDER
+        with manifest.opened(own) as ledger:
+            check_whole(self.target)
+            try:
+                roll = Roll(ledger.index, own)
+                roll.call(self.found, self.terms.renditions, self.settings.preset.output.format)
+                roll.note_present(tree.present(self.target))
+                plan = planned(ledger, roll, self.settings, self.terms.renditions, self.common.engine)
+            except BaseException:
+                if fresh:
+                    shutil.rmtree(self.target, ignore_errors=True)
+                raise
+            self.summary.skipped, self.summary.gone = self.found.skipped, plan.gone
+            yield plan
+
+    def check_unasked(self, plan: Planned) -> None:
+        """Raise JobError where many finished results would be made anew that nobody asked to change."""
+        pairs = plan.unasked()
+        count = sum(pairs.values())
+        if self.terms.unasked == "keep":
+            self.summary.kept = plan.keep()
+        elif self.terms.unasked == "refuse" and count > UNASKED:
+            told = dict.fromkeys(line for pair in pairs for line in plan.differences[pair].told)
+            raise JobError(
+                f"{count} finished results would be made anew, though nobody asked for it: {'; '.join(told)}; "
+                "see first what it changes: --canary 20; then --redo to make them anew, or --keep to leave them"
+            )
+
+
+def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
+    """Do what is planned."""
+    total, summary, own = sum(plan.counts.values()), night.summary, night.target / OWN_FOLDER
+    summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
+    summary.unchanged = plan.results - total - summary.kept - len(summary.quarantined)
+    swept = tree.sweep(own / "work"), sweep_work(own / "work", partial(_goes_on, plan))
+    logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
     with (
-        _planned(found, target, settings, terms, common.engine) as plan,
-        recorded(asked, plan.ledger) as course,
+        Decoder(night.common.limits) as decoder,
+        progress.shown(plan.results, quiet=quiet) as shown,
+        _kept_previous(night, plan, total) as previous,
     ):
-        _check_unasked(plan, terms, course.summary)
-        _run(plan, found, asked, common, course, terms=terms, quiet=quiet)
-    return course.summary
+        shown.passed(plan.results - total)
+        if night.terms.prune:
+            summary.pruned = prune(plan, night.target, previous)
+        large = LargeImages(own / "work", plan.ledger)
+        feed = Feed(Path(night.found.root), night.target, night.common, plan, decoder, shown, summary, large)
+        feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
+        _work_through(feed, cluster)
+    if not any((own / "work").glob("*")):
+        shutil.rmtree(own / "work", ignore_errors=True)
+    if feed.lost:
+        tree.sweep(night.target)
 
 
 @contextmanager
-def _planned(found: Listing, target: Path, settings: Settings, terms: Terms, engine: Engine) -> Iterator[Planned]:
-    """The plan of a run, its ledger held. Where it is refused no TARGET is left that was not there."""
-    fresh = not target.exists()
-    with manifest.opened(target / OWN_FOLDER) as ledger:
-        try:
-            roll = Roll(ledger.index, target / OWN_FOLDER)
-            roll.call(found, terms.renditions, settings.preset.output.format)
-            roll.note_present(tree.present(target))
-            plan = planned(ledger, roll, settings, terms.renditions, engine)
-        except BaseException:
-            if fresh:
-                shutil.rmtree(target, ignore_errors=True)
-            raise
-        yield plan
-
-
-def _check_unasked(plan: Planned, terms: Terms, summary: Summary) -> None:
-    """Raise JobError where many finished results would be made anew that nobody asked to change."""
-    pairs = plan.unasked()
-    count = sum(pairs.values())
-    if terms.unasked == "keep":
-        summary.kept = plan.keep()
-    elif terms.unasked == "refuse" and count > UNASKED:
-        told = dict.fromkeys(line for pair in pairs for line in plan.differences[pair].told)
-        raise JobError(
-            f"{count} finished results would be made anew, though nobody asked for it: {'; '.join(told)}; "
-            "see first what it changes: --canary 20; then --redo to make them anew, or --keep to leave them"
-        )
-
-
-def _run(
-    plan: Planned,
-    found: Listing,
-    asked: Asked,
-    common: Common,
-    course: Course,
-    *,
-    terms: Terms,
-    quiet: bool,
-) -> None:
-    summary, target = course.summary, asked.target
-    total = sum(plan.counts.values())
-    summary.skipped = found.skipped
-    summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
-    summary.unchanged = plan.results - total - summary.kept - len(summary.quarantined)
-    work = target / OWN_FOLDER / "work"
-    with Decoder(common.limits) as decoder, progress.shown(plan.results, quiet=quiet) as shown:
-        shown.passed(plan.results - total)
-        swept = tree.sweep(target / OWN_FOLDER), sweep_work(work, partial(_goes_on, plan))
-        logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
-        large = LargeImages(work, plan.ledger)
-        feed = Feed(Path(found.root), target, common, plan, decoder, shown, summary, large, course.drawn, total)
-        feed.redo = terms.unasked == "redo"
-        _work_through(feed, asked.cluster)
-    if not any(work.glob("*")):
-        shutil.rmtree(work, ignore_errors=True)
-    if feed.lost:
-        tree.sweep(target)
+def _kept_previous(night: Night, plan: Planned, total: int) -> Iterator[Previous | None]:
+    """Where what is replaced is kept, if it is to be."""
+    if not night.terms.keep_previous:
+        if total or (night.terms.prune and plan.gone):
+            overtake(night.target)
+        yield None
+        return
+    previous = Previous(night.target, plan.ledger)
+    finished = False
+    try:
+        yield previous
+        finished = True
+    finally:
+        previous.close(finished=finished)
 
 
 def _goes_on(plan: Planned, came_from: Origin) -> bool:

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from pipelines import assessing, sources
-from pipelines import catalog as catalogs
 from pipelines import graph as graphs
 from pipelines import scan as scans
+from pipelines.cataloging import catalog, undo
 from pipelines.cluster import Cluster
 from pipelines.derivative import verified
 from pipelines.doctor import findings
@@ -71,37 +71,6 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 @refine.command()
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
-@wished
-@click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
-@placed
-@provider
-@talking
-def catalog(
-    source: Path,
-    target: Path,
-    *,
-    metrics: Path | None,
-    settings: Settings,
-    cluster: Cluster,
-    provider: str,
-    talk: Talk,
-) -> None:
-    """Restore a folder of images into another; what has not changed is left alone.
-
-    Killed or interrupted, it goes on where it stood when it is started again. A page tells what was done.
-
-    Example: refine catalog photos shop --long-side 1600 --workers 4
-    """
-    listen(talk)
-    terms = catalogs.Terms(metrics=metrics)
-    engine = Engine(provider)
-    summary = catalogs.catalog(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet)
-    conclude(summary, talk)
-
-
-@refine.command()
-@click.argument("source", type=_file)
-@click.argument("target", type=_file)
 @click.option("--bagit", is_flag=True, help="Put the result into a BagIt bag: TARGET.bag.")
 @wished_with("archive")
 @placed
@@ -121,6 +90,8 @@ def scan(
 
 
 refine.add_command(poster)
+refine.add_command(catalog)
+refine.add_command(undo)
 refine.add_command(report)
 
 

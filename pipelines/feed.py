@@ -18,6 +18,7 @@ from pipelines.large import LargeImage, LargeImages
 from pipelines.naming import output_name
 from pipelines.output import output_format
 from pipelines.planning import Planned, Stale
+from pipelines.previous import Previous
 from pipelines.progress import Progress
 from pipelines.records import Record, State
 from pipelines.run import Outcome
@@ -60,6 +61,8 @@ class Feed:
     """What was done."""
     large: LargeImages
     """Images that take more than one task."""
+    previous: Previous | None = None
+    """Where what is replaced is kept; None where it is not."""
     drawn: Draw[str] = field(default_factory=Draw)
     """Images of this run that its report shows."""
     total: int = 0
@@ -115,6 +118,8 @@ class Feed:
                 break
             if not batch and self.large:
                 break
+        if self.previous is not None:
+            self.previous.commit()
         return tuple(batch)
 
     def _from_both(self, walk: Iterator[list[Stale]]) -> Iterator[list[Stale]]:
@@ -129,6 +134,9 @@ class Feed:
             images = tuple(self._restore(stale) for stale in group)
             return [(Look(images), _LOOK_S + _LOOK_BYTE_S * images[0].size)]
         items = [self._restore(stale) for stale in group]
+        if self.previous is not None:
+            for item in items:
+                self.previous.put_aside(item.path, item.rendition)
         spec = self._spec(items)
         sized = [found for item in items if spec and (found := self._sized(item, spec))]
         self.estimated |= {(item.path, item.rendition): cost for item, cost in sized}

@@ -1,18 +1,20 @@
-"""What a catalog is made of: the images of a folder, of a pattern, or of a manifest, seen but not opened.
+"""What a catalog is made of: the images of a folder or of a pattern, seen but not opened.
 
-A listing is the seam for other places: anything with these two members can be a catalog's source.
+A listing is the seam for other places: anything with these members can be a catalog's source.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pipelines import tree
 from pipelines.errors import JobError
+
+_WILD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Listed:
     path: str
     """Its name in the catalog, `/` between folders: below SOURCE, or the id of a manifest."""
     size: int
-    """Bytes."""
+    """Bytes; -1 where there is no such file."""
     mtime_ns: int
     """When it was changed last, ns."""
     etag: str = ""
@@ -38,10 +40,19 @@ class Listed:
 class Listing(Protocol):
     """The images of a catalog."""
 
-    root: str
-    """The folder that names are below."""
-    skipped: int
-    """Files that are no images; known once all is listed."""
+    @property
+    def root(self) -> str:
+        """The folder that names are below."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Files that are no images; known once all is listed."""
+        ...
+
+    def check_apart(self, target: Path) -> None:
+        """Raise JobError where results could overwrite or mix with sources."""
+        ...
 
     def listed(self) -> Iterator[Listed]:
         """The images, each once a call, in an order that does not change. Raises JobError where it cannot be listed."""
@@ -50,17 +61,26 @@ class Listing(Protocol):
 
 @dataclass(slots=True)
 class Folder:
-    """All images below a folder."""
+    """All images below a folder, or those that a pattern fits."""
 
     root: str
     """The folder."""
+    pattern: str = ""
+    """What names below it must be like; empty for any."""
     skipped: int = 0
     """Files that are no images."""
+
+    def check_apart(self, target: Path) -> None:
+        """Raise JobError where TARGET lies in the folder, or the folder in it."""
+        tree.check_apart(Path(self.root), target)
 
     def listed(self) -> Iterator[Listed]:
         """The images, folder by folder in the order of names."""
         self.skipped = 0
+        fits = matcher(self.pattern) if self.pattern else None
         for path, entry in tree.files(Path(self.root)):
+            if fits and not fits(path):
+                continue
             if not tree.is_image(entry):
                 self.skipped += 1
                 continue
@@ -71,9 +91,58 @@ class Folder:
             yield Listed(path, status.st_size, status.st_mtime_ns)
 
 
-def listing(source: str | os.PathLike[str]) -> Listing:
-    """The images that SOURCE names. Raises JobError where it is nothing of the kind."""
+def folder_or_pattern(source: str) -> Folder:
+    """The images below a folder, or of a pattern such as `photos/**/*.jpg`. Raises JobError where it is neither."""
     path = Path(source)
     if path.is_dir():
-        return Folder(str(path))
-    raise JobError(f"SOURCE {path} is no folder; for a single image use: refine restore")
+        return Folder(source)
+    root, pattern = split_pattern(source)
+    if not pattern:
+        raise JobError(f"SOURCE {source} is no folder, pattern or manifest; for a single image use: refine restore")
+    if not Path(root).is_dir():
+        raise JobError(f"SOURCE {source}: there is no folder {root}")
+    return Folder(root, pattern)
+
+
+def split_pattern(source: str) -> tuple[str, str]:
+    """The folder that a pattern starts from, and what names below it must be like; empty where it is no pattern.
+
+    >>> split_pattern("photos/2024/**/*.jpg"), split_pattern("*.png"), split_pattern("photos")
+    (('photos/2024', '**/*.jpg'), ('.', '*.png'), ('photos', ''))
+    """
+    parts = source.split("/")
+    wild = next((number for number, part in enumerate(parts) if _WILD.search(part)), None)
+    if wild is None:
+        return source, ""
+    return "/".join(parts[:wild]) or ("/" if source.startswith("/") else "."), "/".join(parts[wild:])
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a name fits a pattern: `*` and `?` stay within a folder, `**` is any number of folders.
+
+    >>> fits = matcher("**/*.jpg")
+    >>> fits("a.jpg"), fits("a/b/c.jpg"), fits("a/b.png"), matcher("*/[ab]?.jpg")("x/a1.jpg")
+    (True, True, False, True)
+    """
+    parts = pattern.split("/")
+    body = "".join(
+        "(?:[^/]+/)*" if part == "**" else _part(part) + ("/" if number < len(parts) - 1 else "")
+        for number, part in enumerate(parts)
+    )
+    compiled = re.compile(body + ("[^/]+" if parts[-1] == "**" else ""), re.DOTALL)
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def _part(part: str) -> str:
+    """One part of a pattern as a regular expression."""
+    pieces = re.split(r"(\*|\?|\[!?\]?[^\]]*\])", part)
+    known = {"*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        known.get(piece) or (_class(piece) if number % 2 else re.escape(piece)) for number, piece in enumerate(pieces)
+    )
+
+
+def _class(piece: str) -> str:
+    inner = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+    negated = inner.startswith("!")
+    return f"[{'^/' if negated else ''}{inner[1:] if negated else inner}]"

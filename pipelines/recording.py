@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
@@ -54,39 +54,30 @@ class Asked:
         return self.target / OWN_FOLDER
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
-    """A run while it goes on."""
-
-    summary: Summary = field(default_factory=Summary)
-    """What it has done."""
-    drawn: Draw[str] = field(default_factory=Draw)
-    """Images that its report shows."""
-
-
 @contextmanager
-def recorded(asked: Asked, ledger: Manifest) -> Iterator[Course]:
+def recorded(asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str]) -> Iterator[None]:
     """A run that goes on inside the `with`; after it, however it ended, its record and metrics, and the report.
 
+    The run fills in the summary, and draws the images that its report shows.
     What is refused there with JobError has not begun, and leaves nothing. Raises JobError where metrics cannot be
     written: before the run.
     """
     if asked.metrics is not None:
         check_writable(asked.metrics)
-    began, started, course = now(), time.monotonic(), Course()
+    began, started = now(), time.monotonic()
     try:
-        yield course
+        yield
     except JobError:
         raise
     except BaseException as error:
-        course.summary.seconds = time.monotonic() - started
+        summary.seconds = time.monotonic() - started
         with suppress(RefineError, OSError):  # a full disk, for one; what stopped the run is what is told
-            _leave(asked, course, began, stopped=_line(error))
+            _leave(asked, summary, drawn, began, stopped=_line(error))
         raise
-    course.summary.seconds = time.monotonic() - started
+    summary.seconds = time.monotonic() - started
     before = last_run(asked.own)
-    run = _leave(asked, course, began)
-    course.summary.report = str(_reported(asked.target, ledger, run, before))
+    run = _leave(asked, summary, drawn, began)
+    summary.report = str(_reported(asked.target, ledger, run, before))
 
 
 def remade(target: Path) -> Path:
@@ -101,12 +92,12 @@ def remade(target: Path) -> Path:
         return _written(target, ledger, run)
 
 
-def _leave(asked: Asked, course: Course, began: datetime, *, stopped: str = "") -> Run:
+def _leave(asked: Asked, summary: Summary, drawn: Draw[str], began: datetime, *, stopped: str = "") -> Run:
     """Write the record of a run, and its metrics."""
     before = last_run(asked.own)
     run = ended_run(
         began,
-        course.summary,
+        summary,
         source=asked.source,
         root=str(asked.root.absolute()),
         target=str(asked.target.absolute()),
@@ -114,7 +105,7 @@ def _leave(asked: Asked, course: Course, began: datetime, *, stopped: str = "") 
         workers=asked.cluster.workers or cores(),
         before=Totals() if before is None else before.totals,
         stopped=stopped,
-        sample=course.drawn.drawn(),
+        sample=drawn.drawn(),
     )
     write_run(asked.own, run)
     if asked.metrics is not None:

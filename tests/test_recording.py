@@ -89,7 +89,7 @@ def test_refused_run_leaves_nothing(tmp_path, shared, source, monkeypatch):
     def refused(*_):
         raise JobError("no")
 
-    monkeypatch.setattr(catalogs, "_check_unasked", refused)
+    monkeypatch.setattr(catalogs.Night, "check_unasked", refused)
     with pytest.raises(JobError):
         catalog(source, target, SETTINGS, shared)
     assert runs.last_run(target / ".refine") is None
