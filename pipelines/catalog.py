@@ -16,10 +16,12 @@ from typing import Literal
 from distributed import Client
 
 from pipelines import manifest, progress, tasks, tree
+from pipelines.brake import Brake, Tolerance, check_space
 from pipelines.cluster import Cluster, connected
 from pipelines.draw import Draw
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
+from pipelines.forecast import bytes_to_write
 from pipelines.ingest import Origin
 from pipelines.inventory import listing
 from pipelines.large import LargeImages, sweep_work
@@ -57,6 +59,10 @@ class Terms:
     """Whether results whose source is gone are removed."""
     keep_previous: bool = False
     """Whether what is replaced or removed is kept for one night; see `pipelines.previous`."""
+    until: float | None = None
+    """When nothing is to be under way any more, s since 1970; None for no such time."""
+    max_failures: Tolerance | None = None
+    """How many images may fail before the run stops; None for any number."""
     metrics: Path | None = None
     """File for the run's metrics; None for none."""
 
@@ -158,13 +164,19 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
         if night.terms.prune:
             summary.pruned = prune(plan, night.target, previous)
         large = LargeImages(own / "work", plan.ledger)
-        feed = Feed(Path(night.found.root), night.target, night.common, plan, decoder, shown, summary, large)
+        brake = Brake(night.target, summary, night.terms.until, night.terms.max_failures)
+        feed = Feed(Path(night.found.root), night.target, night.common, plan, decoder, shown, summary, large, brake)
         feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
+        if total and (said := check_space(night.target, bytes_to_write(plan, Path(night.found.root)))):
+            logger.warning("%s", said)
         _work_through(feed, cluster)
+    summary.left = total - feed.settled
     if not any((own / "work").glob("*")):
         shutil.rmtree(own / "work", ignore_errors=True)
     if feed.lost:
         tree.sweep(night.target)
+    if brake.reason:
+        raise RunError(f"{brake.reason}; {summary.left} results are left: see to it, and start the same command again")
 
 
 @contextmanager
@@ -197,9 +209,15 @@ def _work_through(feed: Feed, cluster: Cluster) -> None:
     except StopIteration:
         return  # nothing changed: no cluster is started
     with connected(cluster) as client:
-        feed.behaviour = _agreed(client, feed)
+        feed.behaviour, feed.slots = _agreed(client, feed), workers(client)
         for outcomes in streamed(client, chain([first], batches), partial(tasks.performed, common=feed.common)):
             feed.settle(outcomes)
+
+
+def workers(client: Client) -> int:
+    """How many tasks run at once."""
+    count: dict[str, int] = client.nthreads()  # type: ignore[no-untyped-call]
+    return max(1, sum(count.values()))
 
 
 def _agreed(client: Client, feed: Feed) -> str:

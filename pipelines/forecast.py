@@ -108,6 +108,11 @@ def forecast(plan: Planned, source: Path, skipped: int) -> Forecast:
     )
 
 
+def bytes_to_write(plan: Planned, source: Path) -> int:
+    """Bytes by which TARGET grows in a run of a plan, about: what is made anew takes the place of what is there."""
+    return max(0, _work(plan, source, sum(plan.counts.values()))[2] - plan.replaced_nbytes)
+
+
 def _work(plan: Planned, source: Path, stale: int) -> tuple[int, float, int, str]:
     """px, seconds, bytes and what they rest on: a sample's, for all."""
     sampled = []
