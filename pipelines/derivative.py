@@ -14,8 +14,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pipelines import assessing, sources, tree
+from pipelines import assessing, sources
 from pipelines.errors import JobError, StoreError
+from pipelines.naming import OWN_FOLDER
 from pipelines.output import deed
 from refine._version import __version__
 from refine.assessment import Assessment
@@ -170,7 +171,7 @@ def is_in_bag(target: Path) -> bool:
 def _finish_bag(target: Path) -> None:
     """Write the tag files of BagIt 1.0 (RFC 8493)."""
     bag = target.parents[1]
-    payload = sorted(p for p in target.parent.rglob("*") if p.is_file() and tree.OWN_FOLDER not in p.parts)
+    payload = sorted(p for p in target.parent.rglob("*") if p.is_file() and OWN_FOLDER not in p.parts)
     total = sum(p.stat().st_size for p in payload)
     _put(bag / "bagit.txt", "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
     _put(bag / "bag-info.txt", f"Payload-Oxum: {total}.{len(payload)}\nBag-Software-Agent: refine {__version__}\n")
@@ -194,7 +195,7 @@ def files(target: Path) -> Iterator[tuple[str, Path]]:
     if target.suffix.lower() == ".zarr":
         for path in sorted(p for p in target.rglob("*") if p.is_file()):
             name = path.relative_to(target)
-            if name.parts[0] != tree.OWN_FOLDER and name.as_posix() != NAME:
+            if name.parts[0] != OWN_FOLDER and name.as_posix() != NAME:
                 yield name.as_posix(), path
     elif target.exists():
         yield target.name, target

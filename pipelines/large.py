@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from pipelines import ingest, store
-from pipelines.manifest import Forgotten, Manifest, ShardRecord
-from pipelines.tasks import Failure, Ingest, Item, Receipt, Restore, Shard, Stitch, target_path
+from pipelines.manifest import Manifest
+from pipelines.records import Forgotten, ShardRecord
+from pipelines.tasks import Failure, Ingest, Item, Look, Receipt, Restore, Shard, Stitch, target_path
 from refine.plan import Plan
 from refine.window import Window
 
@@ -31,8 +33,6 @@ class LargeImage:
     """The image."""
     plan: Plan
     """Its tiles."""
-    key: str
-    """Digest of all that decides the result apart from the source."""
     work: Path
     """Its work folder."""
     missing: dict[tuple[int, int], Window] = field(default_factory=dict)
@@ -65,12 +65,12 @@ class LargeImages:
         self._folder = folder
         self._manifest = manifest
         self._waiting: deque[LargeImage] = deque()
-        self._open: dict[str, LargeImage] = {}
+        self._open: dict[tuple[str, str], LargeImage] = {}
         self._ready: deque[Item] = deque()
 
-    def add(self, item: Restore, plan: Plan, key: str) -> None:
+    def add(self, item: Restore, plan: Plan) -> None:
         """Take an image in; it is begun when there is room."""
-        self._waiting.append(LargeImage(item, plan, key, self._folder / work_name(item, key)))
+        self._waiting.append(LargeImage(item, plan, self._folder / work_name(item)))
 
     def __bool__(self) -> bool:
         """Whether any image is not settled yet."""
@@ -89,8 +89,8 @@ class LargeImages:
 
     def took(self, item: Item, receipt: Receipt) -> LargeImage | None:
         """Note a receipt, in the ledger too; the image, where this was its last."""
-        assert not isinstance(item, Restore)
-        image = self._open.get(item.image.path)
+        assert not isinstance(item, Restore | Look)
+        image = self._open.get(_name(item.image))
         if image is None:
             return None  # it has failed in the meantime
         image.seconds += receipt.seconds
@@ -111,8 +111,8 @@ class LargeImages:
 
     def failed(self, item: Item, failure: Failure) -> LargeImage | None:
         """The image that has failed; nothing where it can be mended, or has failed already."""
-        assert not isinstance(item, Restore)
-        image = self._open.get(item.image.path)
+        assert not isinstance(item, Restore | Look)
+        image = self._open.get(_name(item.image))
         if image is None:
             return None
         if failure.damaged and image.repairs < _REPAIRS:
@@ -126,19 +126,19 @@ class LargeImages:
 
     def settle(self, image: LargeImage) -> None:
         """Take an image out: its file, or its failure, is in the ledger, and its work folder goes."""
-        self._ready = deque(i for i in self._ready if isinstance(i, Restore) or i.image.path != image.item.path)
-        self._open.pop(image.item.path, None)
+        self._ready = deque(i for i in self._ready if isinstance(i, Restore) or _name(i.image) != _name(image.item))
+        self._open.pop(_name(image.item), None)
         self._manifest.commit([Forgotten(image.work.name)])
         shutil.rmtree(image.work, ignore_errors=True)
 
     def _begin(self, image: LargeImage) -> None:
         """Hand out what is still to do of an image, after a look at what an earlier run left."""
-        self._open[image.item.path] = image
+        self._open[_name(image.item)] = image
         image.missing = {(tile.y0, tile.x0): tile for tile in image.plan.tiles()}
         if ingest.origin(image.work) is None or not _fits(image):
             if self._manifest.shards(image.work.name):
                 self._manifest.commit([Forgotten(image.work.name)])
-            self._ready.append(Ingest(image.item, image.work, image.key))
+            self._ready.append(Ingest(image.item, image.work))
             return
         for shard in self._manifest.shards(image.work.name):
             tile = image.missing.get((shard.y, shard.x))
@@ -150,30 +150,25 @@ class LargeImages:
         self._ready.extend(image.tiles or [image.stitch(self._manifest)])
 
 
-def work_name(item: Restore, key: str) -> str:
-    """The name of an image's work folder: another source or other settings, another name."""
-    return sha256(f"{item.path}\0{item.size}\0{item.mtime_ns}\0{key}".encode("utf-8", "surrogateescape")).hexdigest()[
-        :24
-    ]
+def work_name(item: Restore) -> str:
+    """The name of an image's work folder: another source, rendition or settings, another name."""
+    seen = f"{item.path}\0{item.rendition}\0{item.size}\0{item.mtime_ns}\0{item.etag}\0{item.key}"
+    return sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
-def sweep_work(folder: Path, key: str, source: Path) -> int:
+def sweep_work(folder: Path, goes_on: Callable[[ingest.Origin], bool]) -> int:
     """Remove the work folders that no image of this run will go on with; how many."""
     gone = 0
     for work in folder.glob("*"):
         came_from = ingest.begun(work)
-        if came_from is None or came_from.key != key or not _is_current(came_from, source):
+        if came_from is None or not goes_on(came_from):
             shutil.rmtree(work, ignore_errors=True)
             gone += 1
     return gone
 
 
-def _is_current(came_from: ingest.Origin, source: Path) -> bool:
-    try:
-        status = (source / came_from.path).stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (came_from.size, came_from.mtime_ns)
+def _name(item: Restore) -> tuple[str, str]:
+    return item.path, item.rendition
 
 
 def _fits(image: LargeImage) -> bool:

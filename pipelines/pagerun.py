@@ -19,9 +19,11 @@ from pipelines import derivative, manifest, omezarr, pagetasks, progress, source
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError, StoreError
 from pipelines.identity import differences
-from pipelines.manifest import Forgotten, Manifest, ShardRecord
+from pipelines.manifest import Manifest
+from pipelines.naming import OWN_FOLDER
 from pipelines.pagetasks import Common, Item, Page, TakeIn, Tile, Upper, shard_group
 from pipelines.progress import Progress
+from pipelines.records import Forgotten, ShardRecord
 from pipelines.run import Outcome, streamed
 from pipelines.summary import Complaint, Summary
 from pipelines.tasks import Failure, Receipt, behaviour
@@ -119,7 +121,7 @@ def carried_out(job: Job, cluster: Cluster, *, quiet: bool = False) -> Summary:
         return summary
     fresh = not job.image.exists()
     job.image.mkdir(parents=True, exist_ok=True)
-    with manifest.opened(job.image / tree.OWN_FOLDER) as ledger:
+    with manifest.opened(job.image / OWN_FOLDER) as ledger:
         try:
             _begin(job, ledger)
         except JobError:
@@ -153,7 +155,7 @@ def check_apart(source: Path, target: Path) -> None:
 def _work_through(run: Run, cluster: Cluster, *, quiet: bool) -> None:
     job = run.job
     total = sum(job.common.wish.plan(spec).tile_count for spec in job.specs)
-    work = job.image / tree.OWN_FOLDER / "work"
+    work = job.image / OWN_FOLDER / "work"
     for number, spec in enumerate(job.specs):
         source = sources.source_of(job.source, spec.page)
         image = job.image if len(job.specs) == 1 else job.image / str(number)
@@ -277,11 +279,11 @@ class _Feed:
 def _begin(job: Job, ledger: Manifest) -> None:
     """See that what is there already is part of this very run; what is not is begun anew, and that is said."""
     image, target = job.image, job.target
-    noted = image / tree.OWN_FOLDER / "run.json"
+    noted = image / OWN_FOLDER / "run.json"
     finished = derivative.noted(derivative.provenance_path(target)) or {}
     before = derivative.noted(noted) or finished.get("facts")
     if before is None:
-        strangers = [p.name for p in image.iterdir() if p.name != tree.OWN_FOLDER]
+        strangers = [p.name for p in image.iterdir() if p.name != OWN_FOLDER]
         if strangers or (target != image and any(derivative.files(target))):
             raise JobError(f"{target.name}: is there already and not of this job; name another target, or remove it")
     elif changed := differences(before, job.facts):
@@ -297,7 +299,7 @@ def _begin(job: Job, ledger: Manifest) -> None:
 
 def _clear(image: Path) -> None:
     for path in image.iterdir():
-        if path.name == tree.OWN_FOLDER:
+        if path.name == OWN_FOLDER:
             shutil.rmtree(path / "work", ignore_errors=True)
         elif path.is_dir():
             shutil.rmtree(path)

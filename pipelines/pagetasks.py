@@ -11,9 +11,9 @@ from typing import cast
 from pipelines import assessing, ingest, omezarr, sources
 from pipelines.errors import StoreError
 from pipelines.ingest import Origin
-from pipelines.manifest import ShardRecord
 from pipelines.omezarr import Written
 from pipelines.pyramid import LevelShard
+from pipelines.records import ShardRecord
 from pipelines.sources import Source, decoder
 from pipelines.tasks import Failure, Receipt, Stage, attempted, behaviour
 from refine.assess import assess

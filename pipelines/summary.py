@@ -19,6 +19,8 @@ class Complaint:
     """Where it failed."""
     reason: str
     """One line."""
+    rendition: str = ""
+    """Which of its results; empty where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Summary:
     """Images restored."""
     unchanged: int = 0
     """Images that were done before and are as they were."""
+    kept: int = 0
+    """Images that were done before by another network, version or kind of processor, and were to be left."""
     failed: list[Complaint] = field(default_factory=list)
     """Images that could not be restored."""
     quarantined: list[Complaint] = field(default_factory=list)
@@ -81,9 +85,9 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """One line for each image without a result."""
         for complaint in self.failed:
-            yield printable(f"{complaint.path}: {complaint.reason}")
+            yield printable(f"{_name(complaint)}: {complaint.reason}")
         for complaint in self.quarantined:
-            yield printable(f"{complaint.path}: quarantined: {complaint.reason}")
+            yield printable(f"{_name(complaint)}: quarantined: {complaint.reason}")
 
     def line(self) -> str:
         """All of it in one line.
@@ -98,6 +102,10 @@ class Summary:
             counts.append(f"{self.skipped} other files skipped")
         rate = self.output_px / 1e6 / max(self.seconds, 1e-3)
         return f"{', '.join(counts)}; {self.output_px / 1e6:.1f} Mpx in {self.seconds:.1f} s ({rate:.2f} Mpx/s)"
+
+
+def _name(complaint: Complaint) -> str:
+    return f"{complaint.path} ({complaint.rendition})" if complaint.rendition else complaint.path
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a worker does: four kinds of work, each described by a small item, each answered by a receipt or a failure."""
+"""What a worker does: five kinds of work, each described by a small item, each answered by a receipt or a failure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pipelines import ingest, store
 from pipelines.assessing import Need, flag, need
 from pipelines.errors import StoreError
 from pipelines.ingest import Origin
-from pipelines.manifest import ShardRecord
 from pipelines.output import TIFF_TILE, Output, encoded, output
+from pipelines.records import ShardRecord
 from pipelines.sources import decoder
 from refine._version import __version__
 from refine.assess import assess
@@ -32,7 +32,7 @@ from refine.limits import Limits
 from refine.plan import Plan
 from refine.session import Engine, execution_class
 from refine.settings import Settings
-from refine.spec import Pixels
+from refine.spec import Image, Pixels
 from refine.tiles import restore_tile, restored_pixels
 from refine.window import Window, grid
 
@@ -50,8 +50,6 @@ _STOPPING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 class Common:
     """What all items of a run share."""
 
-    settings: Settings
-    """What is done, and how large it becomes."""
     engine: Engine
     """Where programs run."""
     limits: Limits
@@ -60,10 +58,10 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """A whole image, from file to file."""
+    """One rendition of a whole image, from file to file."""
 
     path: str
-    """The source, below SOURCE: its name in the ledger."""
+    """The source's name in the catalog, and in the ledger."""
     source: Path
     """The file."""
     target: Path
@@ -72,6 +70,27 @@ class Restore:
     """Bytes of the source when it was seen."""
     mtime_ns: int
     """When the source was changed last, ns, when it was seen."""
+    settings: Settings
+    """What is done, and how large it becomes."""
+    rendition: str = ""
+    """Which of the results of this source; empty where there is one."""
+    key: str = ""
+    """Digest of all that decides the result apart from the source."""
+    etag: str = ""
+    """What an object store called this state of the source; empty for a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A source that was touched: its digest tells whether its content is what it was."""
+
+    images: tuple[Restore, ...]
+    """What would be made of it."""
+
+    @property
+    def image(self) -> Restore:
+        """The first of them."""
+        return self.images[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +101,6 @@ class Ingest:
     """The image."""
     work: Path
     """The work folder."""
-    key: str
-    """Digest of all that decides the result apart from the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +127,7 @@ class Stitch:
     """y, x of every tile and the bytes of its shard's file, as the ledger has them."""
 
 
-Item = Restore | Ingest | Shard | Stitch
+Item = Restore | Look | Ingest | Shard | Stitch
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +193,38 @@ def behaviour(engine: Engine, block: int) -> str:
 
 
 def performed(items: tuple[Item, ...], common: Common) -> tuple[Receipt | Failure, ...]:
-    """Do each item; one that fails keeps no other from being done."""
-    return tuple(_answer(item, common) for item in items)
+    """Do each item; one that fails keeps no other from being done.
+
+    Renditions of one source that follow one another share one decoding and one assessment.
+    """
+    answers: list[Receipt | Failure] = []
+    opened = _Opened()
+    for item in items:
+        if not (isinstance(item, Restore) and opened.is_of(item)):
+            opened = _Opened()
+        answers.append(attempted(partial(_done, item, common, opened), Path(_image(item).path).name))
+    return tuple(answers)
 
 
-def _answer(item: Item, common: Common) -> Receipt | Failure:
-    return attempted(partial(_done, item, common), Path(_image(item).path).name)
+@dataclass(slots=True)
+class _Opened:
+    """A source that was decoded and assessed for one rendition, kept for the next."""
+
+    item: Restore | None = None
+    """The rendition it was opened for."""
+    source_sha256: str = ""
+    """Of the file, hex."""
+    image: Image | None = None
+    """What it decodes to."""
+    found: Assessment | None = None
+    """What it is like."""
+
+    def is_of(self, item: Restore) -> bool:
+        """Whether another rendition is of this very source."""
+        known = self.item
+        return known is not None and (known.source, known.size, known.mtime_ns, known.etag) == (
+            *(item.source, item.size, item.mtime_ns, item.etag),
+        )
 
 
 @dataclass(slots=True)
@@ -207,10 +250,12 @@ def attempted(work: Callable[[Stage], Receipt], name: str) -> Receipt | Failure:
     raise AssertionError
 
 
-def _done(item: Item, common: Common, stage: Stage) -> Receipt:
+def _done(item: Item, common: Common, opened: _Opened, stage: Stage) -> Receipt:
     match item:
         case Restore():
-            return _restored(item, common, stage)
+            return _restored(item, common, opened, stage)
+        case Look(image=image):
+            return Receipt(_unchanged_sha256(image))
         case Ingest():
             stage.name = "ingest"
             return _ingested(item, common)
@@ -222,42 +267,50 @@ def _done(item: Item, common: Common, stage: Stage) -> Receipt:
             return _stitched(item, common)
 
 
-def _restored(item: Restore, common: Common, stage: Stage) -> Receipt:
-    source_sha256 = _unchanged_sha256(item)
-    image = decoder(common.limits).read(item.source)
-    stage.name = "assess"
-    found = assess(image.pixels, image.spec)
+def _restored(item: Restore, common: Common, opened: _Opened, stage: Stage) -> Receipt:
+    image, found = _decoded(item, common, opened, stage)
     stage.name = "plan"
-    plan = common.settings.plan(image.spec, found)
-    made = _output(plan, common)
+    plan = item.settings.plan(image.spec, found)
+    made = _output(plan, item, common)
     stage.name = "restore"
     pixels = restored_pixels(image.pixels, plan, common.engine)
     stage.name = "write"
-    data = encoded(pixels, made, common.settings)
+    data = encoded(pixels, made, item.settings)
     _check_unchanged(item)
     item.target.parent.mkdir(parents=True, exist_ok=True)
     publish(item.target, data)
     digest = sha256(data).hexdigest()
-    receipt = _receipt(plan, common, source_sha256, made.spec.height * made.spec.width, len(data), digest)
-    return _told(receipt, made, common.settings.decided(image.spec, found), found)
+    receipt = _receipt(plan, common, opened.source_sha256, made.spec.height * made.spec.width, len(data), digest)
+    return _told(receipt, made, item.settings.decided(image.spec, found), found)
+
+
+def _decoded(item: Restore, common: Common, opened: _Opened, stage: Stage) -> tuple[Image, Assessment]:
+    """What a source decodes to, and what it is like: as it was found for an earlier rendition, or now."""
+    if opened.image is None or opened.found is None:
+        opened.source_sha256 = _unchanged_sha256(item)
+        image = decoder(common.limits).read(item.source)
+        stage.name = "assess"
+        opened.found = assess(image.pixels, image.spec)
+        opened.image, opened.item = image, item
+    return opened.image, opened.found
 
 
 def _ingested(item: Ingest, common: Common) -> Receipt:
     image = item.image
     source_sha256 = _unchanged_sha256(image)
-    came_from = Origin(image.path, image.size, image.mtime_ns, item.key, source_sha256)
+    came_from = Origin(image.path, image.size, image.mtime_ns, image.key, source_sha256)
     child = decoder(common.limits)
     spec = child.spec(image.source)
     ingest.ingest(image.source, spec, item.work, child, came_from)
     _check_unchanged(image)
-    plan = common.settings.plan(spec, ingest.assessment(item.work))
+    plan = image.settings.plan(spec, ingest.assessment(item.work))
     target = store.create(target_path(item.work), plan.result.shape, plan.result.dtype, plan.tile, store.TARGET_CHUNK)
     store.check_one_writer(target, plan.tile)
     return Receipt(source_sha256)
 
 
 def _shard(item: Shard, common: Common) -> Receipt:
-    plan = common.settings.plan(ingest.source_spec(item.work), ingest.assessment(item.work))
+    plan = item.image.settings.plan(ingest.source_spec(item.work), ingest.assessment(item.work))
     source, target = ingest.ingested(item.work), store.opened(target_path(item.work), "r+")
     store.check_one_writer(target, plan.tile)
     shard = store.shard_path(target_path(item.work), item.tile, plan.tile)
@@ -277,8 +330,8 @@ def _shard(item: Shard, common: Common) -> Receipt:
 
 def _stitched(item: Stitch, common: Common) -> Receipt:
     found = ingest.assessment(item.work)
-    plan = common.settings.plan(ingest.source_spec(item.work), found)
-    made = _output(plan, common)
+    plan = item.image.settings.plan(ingest.source_spec(item.work), found)
+    made = _output(plan, item.image, common)
     came_from = ingest.origin(item.work)
     array = store.opened(target_path(item.work))
     _check_complete(item, plan)
@@ -290,12 +343,12 @@ def _stitched(item: Stitch, common: Common) -> Receipt:
         pixels = np.empty(made.spec.shape, made.spec.dtype)
         for tile, block in zip(plan.tiles(), _blocks(array, plan, plan.tile), strict=True):
             pixels[tile.slices] = block
-        publish(target, encoded(pixels, made, common.settings))
+        publish(target, encoded(pixels, made, item.image.settings))
     digest = ingest.file_sha256(target)
     source_sha256 = came_from.sha256 if came_from else ""
     px = made.spec.height * made.spec.width
     receipt = _receipt(plan, common, source_sha256, px, target.stat().st_size, digest)
-    return _told(receipt, made, common.settings.decided(plan.source, found), found)
+    return _told(receipt, made, item.image.settings.decided(plan.source, found), found)
 
 
 def _told(receipt: Receipt, made: Output, decision: Decision, found: Assessment) -> Receipt:
@@ -303,8 +356,8 @@ def _told(receipt: Receipt, made: Output, decision: Decision, found: Assessment)
     return replace(receipt, notes=made.notes, need=need(decision, found), flag=flag(decision))
 
 
-def _output(plan: Plan, common: Common) -> Output:
-    return output(plan, common.settings, execution_class(common.engine, plan.block))
+def _output(plan: Plan, item: Restore, common: Common) -> Output:
+    return output(plan, item.settings, execution_class(common.engine, plan.block))
 
 
 def _check_complete(item: Stitch, plan: Plan) -> None:

@@ -235,6 +235,25 @@ def load_preset(name: str | Path = "balanced", settings: Mapping[str, str] | Non
     return preset
 
 
+def adjusted(preset: Preset, settings: Mapping[str, Toml], label: str = "a setting") -> Preset:
+    """The preset with settings put over it: {"sharpen.amount": 0.6}. Raises PresetError as `load_preset` does."""
+    table = _table(preset)
+    for key, value in settings.items():
+        _put(table, key, value)
+    made = _typed(Preset, table, label, "")
+    assert isinstance(made, Preset)
+    return made
+
+
+def _table(value: object) -> dict[str, Toml]:
+    """A settings class as TOML would have it."""
+    table: dict[str, Toml] = {}
+    for one in fields(value):  # type: ignore[arg-type]
+        inner = getattr(value, one.name)
+        table[one.name] = _table(inner) if is_dataclass(inner) else list(inner) if isinstance(inner, tuple) else inner
+    return table
+
+
 def _check_setting(key: str, value: str) -> None:
     """Raise PresetError for a single setting that no preset could hold, before it is mixed with one from a file."""
     alone: dict[str, Toml] = {}

@@ -17,10 +17,10 @@ from inkprofile import LINEAR, ink_profile
 from scipy import ndimage
 from strategies_files import read_picture, write_picture
 
-from pipelines import assessing, manifest, store, tree
-from pipelines import catalog as catalogs
+from pipelines import assessing, feed, manifest, store
 from pipelines.catalog import catalog
 from pipelines.cluster import Cluster
+from pipelines.naming import OWN_FOLDER
 from pipelines.single import restore_file
 from refine import sampling
 from refine.assess import assess
@@ -306,7 +306,7 @@ def expected(folder):
 
 def ledger(target):
     """What the ledger of a job holds of each image."""
-    with manifest.opened(target / tree.OWN_FOLDER) as held:
+    with manifest.opened(target / OWN_FOLDER) as held:
         return {record.path: (record.decision, record.strengths, record.measured) for record in held.records("done")}
 
 
@@ -315,7 +315,7 @@ def ledger(target):
 def test_decisions_do_not_depend_on_tiles(tmp_path, shared, monkeypatch, folder, expected, tile, way):
     """Two workers, tiles of any size, pictures whole or in tiles: the ledger holds what `assess` says."""
     if way == "tiled":
-        monkeypatch.setattr(catalogs, "BATCH_S", 0.0)
+        monkeypatch.setattr(feed, "BATCH_S", 0.0)
     assert catalog(folder, tmp_path / "target", _settings(tile), shared).complete
     assert ledger(tmp_path / "target") == expected
 

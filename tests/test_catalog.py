@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,12 +13,15 @@ import pytest
 from strategies_files import assessed_plan, picture, read_picture, small_tree, write_picture
 
 from pipelines import catalog as catalogs
-from pipelines import estimate, graph, manifest, store, tasks
+from pipelines import estimate, feed, graph, manifest, store, tasks
 from pipelines.catalog import catalog
 from pipelines.errors import JobError, RunError
 from pipelines.large import LargeImages, work_name
+from pipelines.planning import Planned
+from pipelines.records import ShardRecord
+from pipelines.run import Outcome
+from pipelines.summary import Summary
 from pipelines.tasks import Common, Failure, Ingest, Receipt, Restore, Shard, Stitch, performed
-from pipelines.tree import Names
 from refine.errors import PlanError
 from refine.imagefile import read_image
 from refine.limits import Limits
@@ -61,7 +65,7 @@ def only_lossless(folder, digests):
 @pytest.fixture
 def everything_is_large(monkeypatch):
     """Make every image of more than one tile go the way of the large ones."""
-    monkeypatch.setattr(catalogs, "BATCH_S", 0.0)
+    monkeypatch.setattr(feed, "BATCH_S", 0.0)
 
 
 def test_catalog_equals_the_plain_loop(tmp_path, shared):
@@ -116,7 +120,7 @@ def test_changes_are_noticed(tmp_path, shared):
     (target / "a" / "1.png").unlink()
     (target / "b" / "2.tif").write_bytes(b"II*\0")
     summary = catalog(source, target, settings_for(), shared)
-    assert (summary.done, summary.unchanged) == (3, 2)
+    assert (summary.done, summary.unchanged) == (2, 3), "a file that was only touched is not decoded again"
     assert catalog(source, target, settings_for(tile=512), shared).unchanged == 5, "no byte depends on the tile"
     assert catalog(source, target, settings_for(sharpen__amount=0.9), shared).done == 5
 
@@ -184,20 +188,14 @@ def test_leftovers_of_killed_runs_are_swept(tmp_path, shared):
 
 def test_full_disk_stops_the_run(tmp_path):
     """Where no image can be written any more, the run ends and says so, instead of failing image by image."""
-    item = Restore("a.png", tmp_path / "a.png", tmp_path / "b.png", 0, 0)
-    feed = catalogs._Feed(
-        *(tmp_path, tmp_path, Common(settings_for(), Engine(), Limits()), "key"),
-        *(_Ledger(), None, _Silent(), 1, catalogs.Summary(), LargeImages(tmp_path, None)),
-        Names(tmp_path),
-    )
-    failure = Failure("write", "No space left on device", stops_run=True)
-    with pytest.raises(RunError, match="No space left"):
-        feed.settle((catalogs.Outcome(item, failure),))
-
-
-class _Ledger:
-    def commit(self, entries):
-        pass
+    item = Restore("a.png", tmp_path / "a.png", tmp_path / "b.png", 0, 0, settings_for())
+    with manifest.opened(tmp_path) as ledger:
+        planned = Planned(ledger, None, {})
+        common = Common(Engine(), Limits())
+        made = feed.Feed(tmp_path, tmp_path, common, planned, None, _Silent(), Summary(), LargeImages(tmp_path, ledger))
+        failure = Failure("write", "No space left on device", stops_run=True)
+        with pytest.raises(RunError, match="No space left"):
+            made.settle((Outcome(item, failure),))
 
 
 class _Silent:
@@ -209,14 +207,15 @@ class _Large:
     """One image cut into tiles by hand, task by task."""
 
     def __init__(self, folder, settings):
-        self.common = Common(settings, Engine(), Limits())
+        self.common = Common(Engine(), Limits())
         source = write_picture(folder / "source" / "a.png", picture(300, 200))
         status = source.stat()
-        self.item = Restore("a.png", source, folder / "target" / "a.png", status.st_size, status.st_mtime_ns)
+        target = folder / "target" / "a.png"
+        self.item = Restore("a.png", source, target, status.st_size, status.st_mtime_ns, settings)
         self.spec = read_image(source).spec
         self.plan = assessed_plan(settings, read_image(source))
-        self.work = folder / "work" / work_name(self.item, "key")
-        self.ingested = self.do(Ingest(self.item, self.work, "key"))
+        self.work = folder / "work" / work_name(self.item)
+        self.ingested = self.do(Ingest(self.item, self.work))
         self.shards = {}
 
     def do(self, item):
@@ -288,8 +287,8 @@ def test_source_that_changes_meanwhile_fails(large):
 
 def test_tiles_of_another_size_are_refused(large):
     """A task whose tiles are not the array's shards does not write one pixel."""
-    other = Common(settings_for(tile=128), Engine(), Limits())
-    (failure,) = performed((Shard(large.item, large.work, next(large.plan.tiles())),), other)
+    other = replace(large.item, settings=settings_for(tile=128))
+    (failure,) = performed((Shard(other, large.work, next(large.plan.tiles())),), large.common)
     assert isinstance(failure, Failure)
     assert "need shards of that size" in failure.reason
 
@@ -300,10 +299,10 @@ def test_large_image_resumes_at_its_missing_tiles(large, tmp_path):
     with manifest.opened(tmp_path / "ledger") as ledger:
         for tile in tiles[:4]:
             nbytes = large.shards[tile.y0, tile.x0]
-            ledger.commit([manifest.ShardRecord(large.work.name, tile.y0, tile.x0, nbytes, "sha")])
+            ledger.commit([ShardRecord(large.work.name, tile.y0, tile.x0, nbytes, "sha")])
         large.shard(tiles[1]).unlink()
         images = LargeImages(large.work.parent, ledger)
-        images.add(large.item, large.plan, "key")
+        images.add(large.item, large.plan)
         handed = []
         while (item := images.next()) is not None:
             handed.append(item)
@@ -313,11 +312,12 @@ def test_large_image_resumes_at_its_missing_tiles(large, tmp_path):
 def test_one_failure_keeps_no_other_from_being_done(tmp_path, monkeypatch):
     """In one batch the image after a failing one is done, whatever the failure is."""
     monkeypatch.setattr(tasks, "_PAUSE_S", 0)
-    common = Common(settings_for(), Engine(), Limits())
+    common = Common(Engine(), Limits())
     items = []
     for name in ("a.png", "b.png"):
         path = write_picture(tmp_path / name, picture(8, 8))
-        items.append(Restore(name, path, tmp_path / "out" / name, path.stat().st_size, path.stat().st_mtime_ns))
+        status = path.stat()
+        items.append(Restore(name, path, tmp_path / "out" / name, status.st_size, status.st_mtime_ns, settings_for()))
     items[0].source.unlink()
     failure, receipt = performed(tuple(items), common)
     assert (failure.stage, failure.reason) == ("read", "No such file or directory")
@@ -337,16 +337,17 @@ def test_disk_that_refuses_for_a_moment_is_asked_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tasks, "publish", refusing_once)
     path = write_picture(tmp_path / "a.png", picture(8, 8))
-    item = Restore("a.png", path, tmp_path / "out.png", path.stat().st_size, path.stat().st_mtime_ns)
-    (receipt,) = performed((item,), Common(settings_for(), Engine(), Limits()))
+    status = path.stat()
+    item = Restore("a.png", path, tmp_path / "out.png", status.st_size, status.st_mtime_ns, settings_for())
+    (receipt,) = performed((item,), Common(Engine(), Limits()))
     assert receipt.tries == 2
 
 
 def test_twelve_megapixels_are_tiled():
     """A photograph of 12 MP at twice its size is too much for one task; a shop's picture is not."""
     settings = Settings(load_preset("balanced"), Size(scale=Fraction(2)))
-    assert estimate.cost_s(settings.plan(ImageSpec(3000, 4000, 3, "uint8"))) > catalogs.BATCH_S
-    assert estimate.cost_s(settings.plan(ImageSpec(1000, 1000, 3, "uint8"))) < catalogs.BATCH_S
+    assert estimate.cost_s(settings.plan(ImageSpec(3000, 4000, 3, "uint8"))) > feed.BATCH_S
+    assert estimate.cost_s(settings.plan(ImageSpec(1000, 1000, 3, "uint8"))) < feed.BATCH_S
 
 
 def test_result_too_large_for_memory_is_refused_with_a_way_out():

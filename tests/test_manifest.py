@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines import manifest
 from pipelines.errors import JobError
-from pipelines.manifest import Forgotten, Record, ShardRecord
+from pipelines.records import Forgotten, Record, ShardRecord, line
 
 RECORD = Record("a/b.jpg", 10, 20, "key", "done", output="a/b.jpg", output_px=4, output_nbytes=9, seconds=0.5)
 SHARD = ShardRecord("work", 0, 512, 100, "sha", 1.0)
@@ -126,7 +126,7 @@ def test_journal_ahead_of_the_index_is_read(tmp_path):
         ledger.commit([RECORD])
     other = replace(RECORD, path="late")
     with (tmp_path / "journal.jsonl").open("ab") as journal:
-        journal.write(manifest._line(other))
+        journal.write(line(other))
     with manifest.opened(tmp_path) as ledger:
         assert ledger.record("late") == other
 

@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from strategies_files import assessed_plan, picture, write_picture
 
 from pipelines import catalog as catalogs
-from pipelines import cli, identity, ingest, manifest, output, tasks
+from pipelines import cli, feed, identity, ingest, manifest, output, tasks
 from pipelines.catalog import catalog
 from pipelines.cluster import Cluster
 from pipelines.identity import result_key
@@ -248,7 +248,7 @@ def test_tiled_equals_untiled(tmp_path, shared, monkeypatch, name, space, channe
     source = tmp_path / "source"
     write_described(source / name, 150, 90, channels, dtype, icc, space)
     whole = catalog(source, tmp_path / "whole", settings_for(), shared)
-    monkeypatch.setattr(catalogs, "BATCH_S", 0.0)
+    monkeypatch.setattr(feed, "BATCH_S", 0.0)
     tiled = catalog(source, tmp_path / "tiled", settings_for(tile=64), shared)
     assert (whole.failed, tiled.failed) == ([], [])
     one, other = read_image(tmp_path / "whole" / name), read_image(tmp_path / "tiled" / name)
@@ -265,14 +265,15 @@ def test_tasks_of_tiles_are_small(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(encode_image(replace(image, spec=replace(image.spec, metadata=heavy)), "tiff"))
     status = path.stat()
-    item = Restore("a.tif", path, tmp_path / "out.tif", status.st_size, status.st_mtime_ns)
+    item = Restore("a.tif", path, tmp_path / "out.tif", status.st_size, status.st_mtime_ns, settings_for())
     spec, work = read_image(path).spec, tmp_path / "work"
-    (receipt,) = tasks.performed((Ingest(item, work, "key"),), Common(settings_for(), Engine(), Limits()))
+    (receipt,) = tasks.performed((Ingest(item, work),), Common(Engine(), Limits()))
     assert receipt.source_sha256
     assert ingest.source_spec(work) == spec
     plan = settings_for(tile=64).plan(spec)
-    under_way = LargeImage(item, plan, "key", work, {(0, 0): next(plan.tiles())})
-    assert max(len(pickle.dumps(task)) for task in [*under_way.tiles, Ingest(item, work, "key")]) < 1500
+    under_way = LargeImage(item, plan, work, {(0, 0): next(plan.tiles())})
+    of_settings = len(pickle.dumps(item.settings))
+    assert max(len(pickle.dumps(task)) for task in [*under_way.tiles, Ingest(item, work)]) < 1500 + of_settings
 
 
 @pytest.fixture

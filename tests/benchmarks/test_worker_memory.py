@@ -30,14 +30,15 @@ from refine.session import Engine
 from refine.settings import Settings, Size
 
 source, work, tiled = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "tiled"
-common = Common(Settings(load_preset(), Size(scale=Fraction(2))), Engine(), Limits())
+settings = Settings(load_preset(), Size(scale=Fraction(2)))
+common = Common(Engine(), Limits())
 with Decoder() as decoder:
     spec = decoder.spec(source)
-plan = common.settings.plan(spec)
+plan = settings.plan(spec)
 status = source.stat()
-image = Restore(source.name, source, work / "out.tif", status.st_size, status.st_mtime_ns)
+image = Restore(source.name, source, work / "out.tif", status.st_size, status.st_mtime_ns, settings)
 if tiled:
-    items = [Ingest(image, work, "key"), *(Shard(image, work, t) for t in list(plan.tiles())[:3])]
+    items = [Ingest(image, work), *(Shard(image, work, t) for t in list(plan.tiles())[:3])]
 else:
     items = [image]
 for item in items:

@@ -15,6 +15,7 @@ import pytest
 from strategies_files import picture, read_picture, small_tree, write_picture
 
 from pipelines import catalog as catalogs
+from pipelines import feed
 from pipelines.catalog import catalog
 from pipelines.cluster import Cluster
 from refine.preset import load_preset
@@ -30,12 +31,13 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 from pipelines import catalog as catalogs
+from pipelines import feed
 from pipelines.cluster import Cluster
 from refine.preset import load_preset
 from refine.settings import Settings, Size
 
 if __name__ == "__main__":
-    catalogs.BATCH_S = 0.0  # everything of more than one tile is large
+    feed.BATCH_S = 0.0  # everything of more than one tile is large
     settings = Settings(load_preset("balanced", {settings!r}), Size(scale=Fraction(2)))
     summary = catalogs.catalog(Path(sys.argv[1]), Path(sys.argv[2]), settings, Cluster(workers=2))
     sys.exit("\\n".join(summary.lines()) or 0)
@@ -54,7 +56,7 @@ def source(tmp_path):
 @pytest.fixture
 def expected(tmp_path, source, monkeypatch):
     """The bytes of a run with one worker that nobody disturbs."""
-    monkeypatch.setattr(catalogs, "BATCH_S", 0.0)
+    monkeypatch.setattr(feed, "BATCH_S", 0.0)
     settings = Settings(load_preset("balanced", SETTINGS), Size(scale=Fraction(2)))
     assert catalog(source, tmp_path / "undisturbed", settings, Cluster(workers=1)).done == IMAGES
     return digests(tmp_path / "undisturbed")
@@ -183,7 +185,7 @@ def test_interrupted_run_says_so_and_goes_on(tmp_path, source, number):
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_workers_change_no_byte(tmp_path, source, expected, workers, monkeypatch):
     """One, two and four workers write the same bytes."""
-    monkeypatch.setattr(catalogs, "BATCH_S", 0.0)
+    monkeypatch.setattr(feed, "BATCH_S", 0.0)
     settings = Settings(load_preset("balanced", SETTINGS), Size(scale=Fraction(2)))
     catalog(source, tmp_path / "target", settings, Cluster(workers=workers))
     assert digests(tmp_path / "target") == expected

@@ -1,0 +1,123 @@
+"""Names in a catalog: what a source's results are called, and which names no result may have."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast, get_args
+
+from pipelines.errors import JobError
+from refine.imagefile import Format, suffix_format
+from refine.settings import Settings, Size
+
+OWN_FOLDER = ".refine"
+"""In TARGET: the ledger, and the working arrays of large images."""
+_SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif", "jpegxl": ".jxl"}
+_RENDITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One of several results of each source."""
+
+    name: str = ""
+    """The folder of TARGET that holds it; empty for TARGET itself, where there is one result a source."""
+    long_side: int | None = None
+    """Longer side, px; None for the size of the settings."""
+    format: str = ""
+    """Of the file; empty for that of the settings."""
+
+    def __post_init__(self) -> None:
+        if self.name and not _RENDITION.fullmatch(self.name):
+            raise JobError(f"a rendition is named by letters, digits, - and _, got {self.name!r}")
+        if self.format and self.format not in get_args(Format):
+            known = ", ".join(get_args(Format))
+            raise JobError(f"rendition {self.name}: format {self.format!r} is not written; use {known}")
+        if self.long_side is not None and self.long_side < 1:
+            raise JobError(f"rendition {self.name}: a long side is 1 px or more, got {self.long_side}")
+
+    def settings(self, base: Settings) -> Settings:
+        """The settings of this rendition, from those of the run."""
+        made = base
+        if self.long_side is not None:
+            made = replace(made, size=Size(long_side=self.long_side))
+        if self.format:
+            output = replace(made.preset.output, format=cast("Format", self.format))
+            made = replace(made, preset=replace(made.preset, output=output))
+        return made
+
+    def output(self, name: str) -> str:
+        """Where a result of that name lies, below TARGET.
+
+        >>> Rendition("thumb").output("a/b.jpg"), Rendition().output("a/b.jpg")
+        ('thumb/a/b.jpg', 'a/b.jpg')
+        """
+        return f"{self.name}/{name}" if self.name else name
+
+
+def rendition(text: str) -> Rendition:
+    """A rendition as it is written on the command line: NAME=LONGSIDE[:FORMAT].
+
+    >>> rendition("thumb=320:jpeg")
+    Rendition(name='thumb', long_side=320, format='jpeg')
+    """
+    name, equals, wish = text.partition("=")
+    side, _, file_format = wish.partition(":")
+    if not (name and equals and side.isascii() and side.isdigit()):
+        raise JobError(f"--rendition takes NAME=LONGSIDE or NAME=LONGSIDE:FORMAT, got {text!r}; e.g. zoom=2400:jpeg")
+    return Rendition(name, int(side), {"jpg": "jpeg", "tif": "tiff", "jxl": "jpegxl"}.get(file_format, file_format))
+
+
+def output_name(path: str, format: str) -> str:  # noqa: A002  the word of ImageSpec
+    """The name of a source's result: its own, with another suffix only where the format changes.
+
+    >>> output_name("a/b.jpeg", "jpeg"), output_name("a/b.png", "jpeg"), output_name("a/b.PNG", "source")
+    ('a/b.jpeg', 'a/b.jpg', 'a/b.PNG')
+    """
+    pure = Path(path)
+    if format == "source" or suffix_format(pure) == format:
+        return path
+    return str(pure.with_suffix(_SUFFIX[format]))
+
+
+def folded(name: str) -> str:
+    """The same for all names that some file system takes for one: whatever its case and its Unicode form.
+
+    >>> folded("Caf\N{LATIN CAPITAL LETTER E WITH ACUTE}.jpg") == folded("cafe\N{COMBINING ACUTE ACCENT}.JPG")
+    True
+    """
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def stem(name: str) -> str:
+    """A name without its suffix, folded: names with different ones get results of different names, in every format."""
+    head, dot, tail = name.rpartition(".")
+    return folded(head if dot and head and "/" not in tail and not head.endswith("/") else name)
+
+
+def fault(path: str) -> str:
+    """What is wrong with an id of a manifest as the name of a result; empty where it is fine.
+
+    >>> fault("a/../../b.jpg"), fault("/a.jpg"), fault("a/b.jpg")
+    ("has a part '..'", 'is absolute', '')
+    """
+    parts = path.split("/")
+    odd = next((part for part in parts if part in ("", ".", "..")), None)
+    rules = (
+        (not path, "is empty"),
+        (not path.isprintable() and any(unicodedata.category(c) == "Cc" for c in path), "has a control character"),
+        ("\\" in path, "has a backslash"),
+        (path.startswith("/") or path[1:2] == ":", "is absolute"),
+        (odd is not None, f"has a part {odd!r}"),
+        (parts[0] == OWN_FOLDER, f"begins with {OWN_FOLDER}, where the ledger is"),
+        (max(map(_nbytes, parts)) > 240 or _nbytes(path) > 1024, "is longer than a file system allows"),
+    )
+    return next((why for wrong, why in rules if wrong), "")
+
+
+def _nbytes(name: str) -> int:
+    return len(name.encode("utf-8", "surrogatepass"))

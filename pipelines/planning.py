@@ -1,0 +1,256 @@
+"""What a run has to do and why: the roll of its source against the ledger and what lies in TARGET, by SQL."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from pipelines.errors import JobError
+from pipelines.identity import Difference, difference, facts_key, result_facts
+from pipelines.listing import Listed
+from pipelines.manifest import Manifest
+from pipelines.naming import Rendition
+from pipelines.records import KeyFacts, Record
+from pipelines.roll import Roll
+from pipelines.tasks import behaviour
+from refine.errors import RefineError
+from refine.preset import adjusted
+from refine.session import Engine
+from refine.settings import Settings, Size
+
+REASONS = {
+    "new": "new",
+    "changed": "source changed",
+    "touched": "source touched: done only if its content changed",
+    "key": "settings or program changed",
+    "missing": "result missing or not as it was written",
+    "failed": "failed before",
+}
+"""Why a result is stale, by the words of the plan."""
+
+# A quarantined image stands until its file or its settings change. A result that is called as another image is now
+# counts as missing.
+_STALE = """
+INSERT INTO plan.stale
+SELECT l.rank, l.path, w.rendition, CASE
+        WHEN i.path IS NULL THEN 'new'
+        WHEN i.size <> l.size THEN 'changed'
+        WHEN CASE l.etag WHEN '' THEN i.mtime_ns <> l.mtime_ns ELSE i.etag <> l.etag END
+            THEN CASE i.state WHEN 'done' THEN 'touched' ELSE 'changed' END
+        WHEN i.state = 'failed' THEN 'failed'
+        WHEN i.key <> w.key THEN CASE i.state WHEN 'done' THEN 'key' ELSE 'failed' END
+        WHEN i.state = 'quarantined' THEN ''
+        WHEN p.nbytes IS NOT i.output_nbytes THEN 'missing'
+        WHEN w.renamed AND i.output <> CAST(w.prefix || l.path AS BLOB) AND EXISTS (
+            SELECT 1 FROM plan.listed o WHERE o.path = CAST(substr(i.output, length(w.prefix) + 1) AS BLOB))
+            THEN 'missing'
+        ELSE '' END AS why, i.key, w.key
+FROM plan.listed l JOIN plan.wanted w ON w.wish = l.wish
+    LEFT JOIN item i ON i.path = l.path AND i.rendition = w.rendition
+    LEFT JOIN plan.present p ON p.path = i.output
+WHERE why <> '' ORDER BY 1, 2, 3
+"""
+# Results whose format the source's header decides, and that stand: their names are theirs.
+_CLAIMS = """
+INSERT OR IGNORE INTO plan.claim
+SELECT i.output, i.path FROM item i JOIN plan.listed l ON l.path = i.path
+    JOIN plan.wanted w ON w.rendition = i.rendition AND w.wish = l.wish
+    LEFT JOIN plan.stale s ON s.rank = l.rank AND s.path = i.path AND s.rendition = i.rendition
+WHERE w.renamed AND i.state = 'done' AND s.path IS NULL AND i.output <> CAST(w.prefix || i.path AS BLOB)
+"""
+_QUARANTINED = """
+SELECT r.record FROM item i JOIN plan.listed l ON l.path = i.path
+    JOIN plan.wanted w ON w.rendition = i.rendition AND w.wish = l.wish
+    JOIN record r ON r.path = i.path AND r.rendition = i.rendition
+    LEFT JOIN plan.stale s ON s.rank = l.rank AND s.path = i.path AND s.rendition = i.rendition
+WHERE i.state = 'quarantined' AND s.path IS NULL ORDER BY i.path
+"""
+_PAGE = """
+SELECT s.rank, s.path, s.rendition, s.why, s.old, l.wish, l.uri, l.size, l.mtime_ns, l.etag
+FROM plan.stale s JOIN plan.listed l ON l.path = s.path
+WHERE (s.rank, s.path) > (?, ?) ORDER BY s.rank, s.path, s.rendition LIMIT ?
+"""
+_PAGE_ROWS = 2000
+"""Stale results that are looked up at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one rendition of the images with the same options is made by."""
+
+    rendition: Rendition
+    """Which of the results."""
+    settings: Settings
+    """What is done."""
+    key: str
+    """Of its results."""
+    key_id: int
+    """The same, in the ledger's index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A result that is to be made, or made anew."""
+
+    source: Listed
+    """Its image, without priority and options."""
+    wanted: Wanted
+    """What it is made by."""
+    why: str
+    """One of REASONS."""
+    old: Difference | None = None
+    """What sets the key of the result that is there apart; None where nothing does, or there is none."""
+
+
+@dataclass(slots=True)
+class Planned:
+    """A run's work, in the database, and how much it is."""
+
+    ledger: Manifest
+    """Where it is written down."""
+    roll: Roll
+    """The images."""
+    wanted: dict[tuple[str, int], Wanted]
+    """By rendition and number of the set of options."""
+    differences: dict[tuple[int, int], Difference] = field(default_factory=dict)
+    """Between keys that were met and those that are wanted, by their numbers."""
+
+    @property
+    def results(self) -> int:
+        """Results that there are to be in the end."""
+        return self.roll.images * len({rendition for rendition, _ in self.wanted})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many results are stale, by reason."""
+        return dict(self.ledger.index.execute("SELECT why, count(*) FROM plan.stale GROUP BY why"))
+
+    def unasked(self) -> dict[tuple[int, int], int]:
+        """Finished results that are stale only for what nobody asked for, by the numbers of both keys."""
+        rows = self.ledger.index.execute("SELECT old, now, count(*) FROM plan.stale WHERE why = 'key' GROUP BY 1, 2")
+        pairs = {(old, now): count for old, now, count in rows}
+        return {pair: count for pair, count in pairs.items() if not self.differences[pair].asked}
+
+    def quarantined(self) -> Iterator[Record]:
+        """Images that took their worker down and stand as they are: only another file or other settings help them."""
+        for (text,) in self.ledger.index.execute(_QUARANTINED):
+            yield Record(**json.loads(text))
+
+    def keep(self) -> int:
+        """Take what nobody asked for off the list; how many results."""
+        pairs = list(self.unasked())
+        kept = "DELETE FROM plan.stale WHERE why = 'key' AND old = ? AND now = ?"
+        return sum(self.ledger.index.execute(kept, pair).rowcount for pair in pairs)
+
+    def stale(self) -> Iterator[list[Stale]]:
+        """The stale results, image by image: the greatest priority first, then by path."""
+        rank, path = -(1 << 63), b""
+        group: list[Stale] = []
+        while rows := self.ledger.index.execute(_PAGE, (rank, path, _PAGE_ROWS)).fetchall():
+            # The last image of a full page may go on beyond it.
+            if len(rows) == _PAGE_ROWS and rows[0][1] != rows[-1][1]:
+                rows = [row for row in rows if row[1] != rows[-1][1]]
+            rank, path = rows[-1][:2]
+            for row in rows:
+                made = self._stale(row)
+                if group and group[0].source.path != made.source.path:
+                    yield group
+                    group = []
+                group.append(made)
+        if group:
+            yield group
+
+    def standing(self, stale: Stale, source_sha256: str, *, redo: bool) -> Record | None:
+        """The record, as of now, of a result whose source was touched and is what it was; None where it is to be made.
+
+        redo: whether one that differs by what nobody asked for is made too; else it keeps its old key.
+        """
+        record = self.ledger.record(stale.source.path, stale.wanted.rendition.name)
+        if stale.why != "touched" or record is None or record.source_sha256 != source_sha256:
+            return None
+        if stale.old is not None and (stale.old.asked or redo):
+            return None
+        if self.roll.nbytes(record.output) != record.output_nbytes:
+            return None
+        return replace(record, size=stale.source.size, mtime_ns=stale.source.mtime_ns, etag=stale.source.etag)
+
+    def owner(self, path: str, rendition: str, name: str) -> str:
+        """The image whose result is called `name`: `path`, which has it from now on, or one that has it already."""
+        source, wanted = os.fsencode(path), os.fsencode(name)
+        if source != wanted and self.roll.stamp(name):
+            return name
+        claim = os.fsencode(f"{rendition}/{name}" if rendition else name)
+        self.ledger.index.execute("INSERT OR IGNORE INTO plan.claim VALUES (?, ?)", (claim, source))
+        ((owner,),) = self.ledger.index.execute("SELECT source FROM plan.claim WHERE path = ?", (claim,)).fetchall()
+        return os.fsdecode(owner)
+
+    def _stale(self, row: Sequence[object]) -> Stale:
+        _, path, rendition, why, old, wish, uri, size, mtime_ns, etag = row
+        wanted = self.wanted[rendition, wish]  # type: ignore[index]
+        source = Listed(os.fsdecode(path), size, mtime_ns, etag, os.fsdecode(uri))  # type: ignore[arg-type]
+        return Stale(source, wanted, str(why), self.differences.get((old, wanted.key_id)))  # type: ignore[arg-type]
+
+
+def planned(
+    ledger: Manifest, roll: Roll, settings: Settings, renditions: Sequence[Rendition], engine: Engine
+) -> Planned:
+    """Compare the roll with the ledger. What lies in TARGET is to be noted in the roll before."""
+    plan = Planned(ledger, roll, {})
+    facts = []
+    for wish, options in roll.options():
+        own = with_options(settings, options, renditions)
+        for rendition in renditions:
+            made = rendition.settings(own)
+            found = result_facts(made, behaviour(engine, block(made)))
+            key = facts_key(found)
+            plan.wanted[rendition.name, wish] = Wanted(rendition, made, key, ledger.key_id(key))
+            facts.append(KeyFacts(key, found))
+    ledger.commit(fact for fact in facts if not ledger.facts(ledger.key_id(fact.key)))
+    index = ledger.index
+    index.execute("BEGIN")
+    index.executemany(
+        "INSERT INTO plan.wanted VALUES (?, ?, ?, ?, ?)", [_wanted_row(*pair) for pair in plan.wanted.items()]
+    )
+    index.execute(_STALE)
+    index.execute(_CLAIMS)
+    index.execute("COMMIT")
+    for old, now in index.execute("SELECT DISTINCT old, now FROM plan.stale WHERE old <> now").fetchall():
+        plan.differences[old, now] = difference(ledger.facts(old), ledger.facts(now))
+    return plan
+
+
+def with_options(settings: Settings, options: str, renditions: Sequence[Rendition]) -> Settings:
+    """The settings of images that have options of their own. Raises JobError where an option is none."""
+    if not options:
+        return settings
+    values = dict(json.loads(options))
+    sizes = {name: values.pop(name) for name in ("scale", "long_side", "size") if name in values}
+    if sizes and any(r.long_side for r in renditions):
+        raise JobError(f"the manifest gives {' and '.join(sizes)}, and so do renditions; leave out one of them")
+    try:
+        made = replace(settings, preset=adjusted(settings.preset, values, "the manifest"))
+        return replace(made, size=_size(sizes)) if sizes else made
+    except (RefineError, ValueError, ZeroDivisionError) as error:
+        raise JobError(f"options {options} of the manifest: {error}") from error
+
+
+def block(settings: Settings) -> int:
+    """px that are computed at once, on which bytes depend."""
+    return min(settings.preset.plan.block, settings.preset.plan.tile)
+
+
+def _size(values: Mapping[str, object]) -> Size:
+    exact = str(values["size"]).lower().split("x") if "size" in values else None
+    return Size(
+        Fraction(str(values["scale"])) if "scale" in values else None,
+        int(str(values["long_side"])) if "long_side" in values else None,
+        None if exact is None else (int(exact[1]), int(exact[0])),
+    )
+
+
+def _wanted_row(name: tuple[str, int], wanted: Wanted) -> tuple[object, ...]:
+    prefix = wanted.rendition.output("").encode()
+    return *name, wanted.key_id, prefix, wanted.settings.preset.output.format == "source"
