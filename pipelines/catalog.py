@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,19 +16,22 @@ from typing import Literal
 
 from distributed import Client
 
-from pipelines import manifest, progress, tasks, tree
+from pipelines import progress, tasks, tree, zarrcatalog
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
+from pipelines.holding import held_ledger, ledger_folder
 from pipelines.ingest import Origin
 from pipelines.large import LargeImages, sweep_work
 from pipelines.listing import Listing, listing
-from pipelines.naming import OWN_FOLDER, Rendition
+from pipelines.naming import Rendition
+from pipelines.place import place_of
 from pipelines.planning import Planned, block, planned
 from pipelines.roll import Roll
 from pipelines.run import streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
 from pipelines.summary import Complaint, Summary
+from pipelines.targets import Target, check_apart, target_of
 from pipelines.tasks import Common
 from refine.decoder import Decoder
 from refine.limits import Limits
@@ -49,11 +52,15 @@ class Terms:
     """The results of each source."""
     unasked: Literal["refuse", "redo", "keep"] = "refuse"
     """What becomes of many finished results that differ only by what nobody asked for: network, version, processor."""
+    to: Literal["files", "zarr"] = "files"
+    """What results are: files or objects of their sources' names, or the groups of one zarr store."""
+    state: Path | None = None
+    """Folder of this machine for the ledgers of buckets; None for the usual one."""
 
 
 def catalog(
     source: str | os.PathLike[str],
-    target: Path,
+    target: str | os.PathLike[str],
     settings: Settings,
     cluster: Cluster | None = None,
     *,
@@ -70,33 +77,53 @@ def catalog(
     started = time.monotonic()
     terms = terms or Terms()
     found = listing(source)
-    tree.check_apart(Path(found.root), target)
+    goes_to = target_of(target, terms.to)
+    check_apart(place_of(found.root), goes_to)
+    settings = _for_target(settings, terms, goes_to)
     chunk_side(settings.preset.plan.tile, TARGET_CHUNK)
-    common = Common(engine or Engine(), limits or Limits())
+    common = Common(engine or Engine(), limits or Limits(), goes_to)
     check_available(common.engine)
     summary = Summary()
-    with _planned(found, target, settings, terms, common.engine) as plan:
+    with _planned(found, common, settings, terms) as plan:
         _check_unasked(plan, terms, summary)
-        _run(plan, found, target, common, cluster or Cluster(), summary, terms=terms, quiet=quiet)
+        _run(plan, found, common, cluster or Cluster(), summary, terms=terms, quiet=quiet)
+        if terms.to == "zarr":
+            assert goes_to.folder is not None
+            zarrcatalog.write_index(goes_to.folder, plan.ledger.records("done"))
     summary.seconds = time.monotonic() - started
     return summary
 
 
+def _for_target(settings: Settings, terms: Terms, target: Target) -> Settings:
+    """The settings for a kind of target. Raises JobError where a format is wished and none is written."""
+    if target.format is None:
+        return settings
+    wished = [settings.preset.output.format, *(r.format or "source" for r in terms.renditions)]
+    if any(wish != "source" for wish in wished):
+        raise JobError("a zarr store holds pixels, not files of a format; leave out output.format and :FORMAT")
+    output = replace(settings.preset.output, format=target.format)
+    return replace(settings, preset=replace(settings.preset, output=output))
+
+
 @contextmanager
-def _planned(found: Listing, target: Path, settings: Settings, terms: Terms, engine: Engine) -> Iterator[Planned]:
+def _planned(found: Listing, common: Common, settings: Settings, terms: Terms) -> Iterator[Planned]:
     """The plan of a run, its ledger held. Where it is refused no TARGET is left that was not there."""
-    fresh = not target.exists()
-    with manifest.opened(target / OWN_FOLDER) as ledger:
-        try:
-            roll = Roll(ledger.index, target / OWN_FOLDER)
-            roll.call(found, terms.renditions, settings.preset.output.format)
-            roll.note_present(tree.present(target))
-            plan = planned(ledger, roll, settings, terms.renditions, engine)
-        except BaseException:
-            if fresh:
-                shutil.rmtree(target, ignore_errors=True)
-            raise
-        yield plan
+    target = common.target
+    fresh = target.folder is not None and not target.folder.exists()
+    target.begin()
+    # Of a zarr store, names keep the suffix, whatever a group holds.
+    format_of_names = "source" if target.format else settings.preset.output.format
+    try:
+        with held_ledger(target, terms.state) as ledger:
+            roll = Roll(ledger.index, ledger_folder(target, terms.state))
+            roll.call(found, terms.renditions, format_of_names)
+            roll.note_present(target.present())
+            plan = planned(ledger, roll, settings, terms.renditions, common.engine)
+            fresh = False
+            yield plan
+    finally:
+        if fresh and target.folder is not None:
+            shutil.rmtree(target.folder, ignore_errors=True)
 
 
 def _check_unasked(plan: Planned, terms: Terms, summary: Summary) -> None:
@@ -116,7 +143,6 @@ def _check_unasked(plan: Planned, terms: Terms, summary: Summary) -> None:
 def _run(
     plan: Planned,
     found: Listing,
-    target: Path,
     common: Common,
     cluster: Cluster,
     summary: Summary,
@@ -128,19 +154,20 @@ def _run(
     summary.skipped = found.skipped
     summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
     summary.unchanged = plan.results - total - summary.kept - len(summary.quarantined)
-    work = target / OWN_FOLDER / "work"
+    folder = ledger_folder(common.target, terms.state)
+    work = folder / "work"
     with Decoder(common.limits) as decoder, progress.shown(plan.results, quiet=quiet) as shown:
         shown.passed(plan.results - total)
-        swept = tree.sweep(target / OWN_FOLDER), sweep_work(work, partial(_goes_on, plan))
+        swept = tree.sweep(folder), sweep_work(work, partial(_goes_on, plan))
         logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
         large = LargeImages(work, plan.ledger)
-        feed = Feed(Path(found.root), target, common, plan, decoder, shown, summary, large, total)
+        feed = Feed(place_of(found.root), common, plan, decoder, shown, summary, large, total)
         feed.redo = terms.unasked == "redo"
         _work_through(feed, cluster)
     if not any(work.glob("*")):
         shutil.rmtree(work, ignore_errors=True)
-    if feed.lost:
-        tree.sweep(target)
+    if feed.lost and common.target.folder is not None:
+        tree.sweep(common.target.folder)
 
 
 def _goes_on(plan: Planned, came_from: Origin) -> bool:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
@@ -68,21 +68,37 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 
 
 @refine.command()
-@click.argument("source", type=_file)
-@click.argument("target", type=_file)
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--to", type=click.Choice(["files", "zarr"]), default="files", show_default=True, help="What results are."
+)
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @wished
 @placed
 @provider
 @talking
-def catalog(source: Path, target: Path, settings: Settings, cluster: Cluster, provider: str, talk: Talk) -> None:
-    """Restore a folder of images into another; what has not changed is left alone.
+def catalog(
+    source: str,
+    target: str,
+    *,
+    to: Literal["files", "zarr"],
+    state: Path | None,
+    settings: Settings,
+    cluster: Cluster,
+    provider: str,
+    talk: Talk,
+) -> None:
+    """Restore a folder or a bucket of images into another; what has not changed is left alone.
 
     Killed or interrupted, it goes on where it stood when it is started again.
 
     Example: refine catalog photos shop --long-side 1600 --workers 4
     """
     listen(talk)
-    summary = catalogs.catalog(source, target, settings, cluster, engine=Engine(provider), quiet=talk.quiet)
+    terms = catalogs.Terms(to=to, state=state)
+    engine = Engine(provider)
+    summary = catalogs.catalog(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet)
     conclude(summary, talk)
 
 

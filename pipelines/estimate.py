@@ -8,6 +8,8 @@ from refine.finish import Finish
 from refine.order import SheetPlan
 from refine.plan import Plan
 
+BATCH_S = 5.0
+"""Seconds of work in one task: what is lost with a worker, and what an image may take that is not tiled."""
 _STEPS_S = 0.03
 """CPU seconds per output megapixel of all steps after the network; measured."""
 _ALPHA_S = 0.9
@@ -56,6 +58,11 @@ def file_nbytes(plan: Plan, format: str) -> int:  # noqa: A002  the word of Imag
 def whole_mem(plan: Plan) -> int:
     """Bytes that a worker needs where the image is one task: source, result and its encoded file beside a block."""
     return plan.projected_mem + plan.source.nbytes + 3 * output_nbytes(plan)
+
+
+def is_small(plan: Plan, allowed_mem: int, batch_s: float = BATCH_S) -> bool:
+    """Whether an image is one task among others, and not cut into tiles."""
+    return plan.tile_count == 1 or (cost_s(plan) <= batch_s and whole_mem(plan) <= allowed_mem)
 
 
 def check_ingest(plan: Plan, allowed_mem: int) -> None:

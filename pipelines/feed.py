@@ -6,15 +6,18 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import isqrt
 from pathlib import Path
 
 from pipelines import tasks
 from pipelines.assessing import Need
 from pipelines.errors import JobError, RunError
-from pipelines.estimate import check_ingest, check_stitch, cost_s, whole_mem
+from pipelines.estimate import BATCH_S, check_ingest, check_stitch, cost_s, is_small
 from pipelines.large import LargeImage, LargeImages
 from pipelines.naming import output_name
 from pipelines.output import output_format
+from pipelines.place import Place, Spot, spot_of
 from pipelines.planning import Planned, Stale
 from pipelines.progress import Progress
 from pipelines.records import Record, State
@@ -24,16 +27,18 @@ from pipelines.tasks import Common, Failure, Item, Look, Receipt, Restore
 from refine.decoder import Decoder
 from refine.errors import RefineError
 from refine.imagefile import check_fits
+from refine.settings import Settings
 from refine.spec import ImageSpec
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 128
 """Images in one task at most: beyond that the scheduler's share does not shrink."""
-BATCH_S = 5.0
-"""Seconds of work in one task: what is lost with a worker, and what an image may take that is not tiled."""
 _LOOK_S, _LOOK_BYTE_S = 0.001, 1 / 400e6
 """Seconds that reading a file for its digest takes, and a byte of it."""
+
+_GUESSED_NBYTES, _BYTE_PX = 4096, 0.35
+"""Bytes by which sizes of objects are told apart; bytes of a photograph's file by its px."""
 
 Answer = Receipt | Failure
 
@@ -42,12 +47,10 @@ Answer = Receipt | Failure
 class Feed:
     """What is to be done next, and what becomes of what was done."""
 
-    source: Path
-    """The folder that names are below."""
-    target: Path
-    """Where results go."""
+    source: Place
+    """What names are below."""
     common: Common
-    """What all tasks share."""
+    """What all tasks share, the target among it."""
     planned: Planned
     """What is to be done."""
     decoder: Decoder
@@ -76,6 +79,10 @@ class Feed:
     """Images whose content is being looked at, by path."""
     again: deque[list[Stale]] = field(default_factory=deque)
     """Images whose content turned out to be another."""
+    unsized: int = 0
+    """Images of a bucket that are out, and may come back with a header."""
+    headed: deque[tuple[Restore, ImageSpec]] = field(default_factory=deque)
+    """Images of a bucket whose header is known now, for they need more than one task, or another name."""
 
     def batches(self) -> Iterator[tuple[Item, ...] | None]:
         """Work for the window: tasks of large images first, small images in batches between them."""
@@ -87,9 +94,9 @@ class Feed:
                 yield batch
             elif (item := self.large.next()) is not None:
                 yield (item,)
-            elif self.large or self.looked:
+            elif self.large or self.looked or self.unsized:
                 yield None
-            elif not self.again:
+            elif not (self.again or self.headed):
                 return
 
     def _walk(self) -> Iterator[list[Stale]]:
@@ -102,8 +109,8 @@ class Feed:
         """Small images, up to a few seconds of work; large ones met on the way are put aside."""
         batch: list[Item] = []
         seconds = 0.0
-        for group in self._from_both(walk):
-            for item, cost in self._items(group):
+        for items in self._from_all(walk):
+            for item, cost in items:
                 batch.append(item)
                 seconds += cost
             # Towards the end batches shrink, so that the workers finish together.
@@ -113,9 +120,16 @@ class Feed:
                 break
         return tuple(batch)
 
-    def _from_both(self, walk: Iterator[list[Stale]]) -> Iterator[list[Stale]]:
-        while (group := self.again.popleft() if self.again else next(walk, None)) is not None:
-            yield group
+    def _from_all(self, walk: Iterator[list[Stale]]) -> Iterator[list[tuple[Item, float]]]:
+        """What is to be done next, and the seconds it should take; image by image."""
+        while True:
+            if self.headed:
+                item, spec = self.headed.popleft()
+                yield self._all_sized([replace(item, sized=True)], spec)
+            elif (group := self.again.popleft() if self.again else next(walk, None)) is not None:
+                yield self._items(group)
+            else:
+                return
 
     def _items(self, group: list[Stale]) -> list[tuple[Item, float]]:
         """The items of one image for a batch, and the seconds they should take."""
@@ -125,30 +139,42 @@ class Feed:
             images = tuple(self._restore(stale) for stale in group)
             return [(Look(images), _LOOK_S + _LOOK_BYTE_S * images[0].size)]
         items = [self._restore(stale) for stale in group]
-        spec = self._spec(items)
-        sized = [found for item in items if spec and (found := self._sized(item, spec))]
+        if (file := items[0].source.local) is None:
+            # An object is fetched once, by the worker that restores it, which then knows its size.
+            self.unsized += len(items)
+            return [(replace(item, sized=False), _guess_s(item)) for item in items]
+        spec = self._spec(items, file)
+        return self._all_sized(items, spec) if spec else []
+
+    def _all_sized(self, items: Sequence[Restore], spec: ImageSpec) -> list[tuple[Item, float]]:
+        sized = [found for item in items if (found := self._sized(item, spec))]
         self.estimated |= {(item.path, item.rendition): cost for item, cost in sized}
         return [(item, cost * self.pace[0] / self.pace[1]) for item, cost in sized]
 
     def _restore(self, stale: Stale) -> Restore:
         seen, wanted = stale.source, stale.wanted
-        name = output_name(seen.path, wanted.settings.preset.output.format)
+        known = self.planned.ledger.record(seen.path, wanted.rendition.name) if self._replaces(stale) else None
         return Restore(
             seen.path,
-            Path(seen.uri) if seen.uri else self.source / seen.path,
-            self.target / wanted.rendition.output(name),
+            spot_of(seen.uri) if seen.uri else Spot(self.source, seen.path),
+            self.common.target.name(wanted.rendition, seen.path, wanted.settings.preset.output.format),
             seen.size,
             seen.mtime_ns,
             wanted.settings,
             wanted.rendition.name,
             wanted.key,
             seen.etag,
+            known.output_etag if known else "",
         )
 
-    def _spec(self, items: Sequence[Restore]) -> ImageSpec | None:
+    def _replaces(self, stale: Stale) -> bool:
+        """Whether a result goes to a bucket where an earlier run may have stored one."""
+        return self.common.target.folder is None and stale.why != "new"
+
+    def _spec(self, items: Sequence[Restore], path: Path) -> ImageSpec | None:
         """The header of an image. None, and told, where it cannot be read."""
         try:
-            return self.decoder.spec(items[0].source)
+            return self.decoder.spec(path)
         except RefineError as error:
             for item in items:
                 self._complain(item, Failure("read", _reason(error, item)), "failed")
@@ -162,12 +188,11 @@ class Feed:
         try:
             plan = item.settings.plan(spec)
             allowed_mem = item.settings.preset.plan.allowed_mem
-            file_format = output_format(plan, item.settings)
+            file_format = self.common.target.format or output_format(plan, item.settings)
             check_fits(plan.result, file_format)
             item = self._named(item, file_format, kept=file_format == spec.format)
-            cost = cost_s(plan)
-            if plan.tile_count == 1 or (cost <= BATCH_S and whole_mem(plan) <= allowed_mem):
-                return item, cost
+            if is_small(plan, allowed_mem, BATCH_S):
+                return item, cost_s(plan)
             check_ingest(plan, allowed_mem)
             check_stitch(plan, file_format, allowed_mem)
         except RefineError as error:
@@ -178,12 +203,12 @@ class Feed:
 
     def _named(self, item: Restore, file_format: str, *, kept: bool) -> Restore:
         """The image with the name of its result. Raises JobError where that is another image's already."""
-        if item.settings.preset.output.format != "source" or kept:
+        if self.common.target.format or item.settings.preset.output.format != "source" or kept:
             return item
         name = output_name(item.path, file_format)
         if (owner := self.planned.owner(item.path, item.rendition, name)) != item.path:
             raise JobError(f"its result would be {name}, as is that of {owner}; rename one of them")
-        return replace(item, target=self.target / (f"{item.rendition}/{name}" if item.rendition else name))
+        return replace(item, output=f"{item.rendition}/{name}" if item.rendition else name)
 
     def settle(self, outcomes: tuple[Outcome[Item, Answer], ...]) -> None:
         """Commit what was done. Raises RunError where nothing more can be written."""
@@ -197,15 +222,13 @@ class Feed:
         """The records that an outcome gives; those of large images are committed on the way."""
         item, result = outcome.item, outcome.result
         self.lost += outcome.attempts > 1
+        self.unsized -= isinstance(item, Restore) and not item.sized
         state: State = "quarantined" if result is None else "failed"
         if result is None:
             reason = f"its worker died, {outcome.attempts} times, the last time with no other work beside it"
             result = Failure("restore", reason)
         if isinstance(item, Restore):
-            if isinstance(result, Failure):
-                return [self._complaint(item, result, state, outcome.attempts)]
-            self._keep_pace(item, result.seconds)
-            return [self._praise(item, result, result.seconds, outcome.attempts)]
+            return self._small(item, result, state, outcome.attempts)
         if isinstance(item, Look):
             group = self.looked.pop(item.image.path)
             if isinstance(result, Failure):
@@ -219,6 +242,16 @@ class Feed:
             return []
         self._follow(self.large.took(item, result), item, result)
         return []
+
+    def _small(self, item: Restore, result: Answer, state: State, attempts: int) -> list[Record]:
+        """The record of an image that was one task; none where it turned out to be more."""
+        if isinstance(result, Failure):
+            return [self._complaint(item, result, state, attempts)]
+        if result.header is not None:
+            self.headed.append((item, result.header))
+            return []
+        self._keep_pace(item, result.seconds)
+        return [self._praise(item, result, result.seconds, attempts)]
 
     def _recognised(self, group: list[Stale], source_sha256: str) -> list[Record]:
         """Records of touched images that are what they were, with the new time; the others are to be made."""
@@ -269,7 +302,7 @@ class Feed:
             item.key,
             "done",
             source_sha256=receipt.source_sha256,
-            output=item.target.relative_to(self.target).as_posix(),
+            output=item.output,
             output_px=receipt.output_px,
             output_nbytes=receipt.output_nbytes,
             output_sha256=receipt.output_sha256,
@@ -281,6 +314,7 @@ class Feed:
             measured=found.measured,
             rendition=item.rendition,
             etag=item.etag,
+            output_etag=receipt.output_etag,
         )
 
     def _complain(self, item: Restore, failure: Failure, state: State) -> None:
@@ -306,4 +340,18 @@ class Feed:
 
 
 def _reason(error: RefineError, item: Restore) -> str:
-    return str(error).splitlines()[0].removeprefix(f"{item.source.name}: ")
+    return str(error).splitlines()[0].removeprefix(f"{item.source.path.rpartition('/')[2]}: ")
+
+
+def _guess_s(item: Restore) -> float:
+    """Seconds that an image of so many bytes should take, whose header is not known yet."""
+    return _guessed_s(item.settings, 1 << (item.size // _GUESSED_NBYTES + 1).bit_length())
+
+
+@lru_cache(maxsize=256)
+def _guessed_s(settings: Settings, nbytes: int) -> float:
+    side = max(1, isqrt(int(nbytes * _GUESSED_NBYTES / _BYTE_PX)))
+    try:
+        return cost_s(settings.plan(ImageSpec(side, side, 3, "uint8")))
+    except RefineError:
+        return BATCH_S

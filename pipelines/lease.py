@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.bucket import Bucket, ConflictError
+from pipelines.bucket import Bucket
 from pipelines.errors import JobError, RunError, StoreError
-from pipelines.place import Found
+from pipelines.place import ConflictError, Found
 
 logger = logging.getLogger(__name__)
 

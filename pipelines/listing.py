@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pipelines import place as places
 from pipelines import tree
 from pipelines.errors import JobError
+from pipelines.place import place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Listing(Protocol):
     """The images of a catalog."""
 
     root: str
-    """The folder that names are below."""
+    """The folder, or the URL, that names are below."""
     skipped: int
     """Files that are no images; known once all is listed."""
 
@@ -71,9 +73,34 @@ class Folder:
             yield Listed(path, status.st_size, status.st_mtime_ns)
 
 
+@dataclass(slots=True)
+class Objects:
+    """All images below a prefix of a bucket, as far as their names say that they are images: none is read for that."""
+
+    root: str
+    """The URL of the prefix."""
+    skipped: int = 0
+    """Objects that are no images."""
+
+    def listed(self) -> Iterator[Listed]:
+        """The images in the order of their keys. Hidden ones are passed over, as hidden files are."""
+        self.skipped = 0
+        for found in place_of(self.root).listing():
+            if found.path.startswith(".") or "/." in found.path.replace("/../", "//").replace("/./", "//"):
+                continue
+            if tree.says_image(found.path.rpartition("/")[2]):
+                yield Listed(found.path, found.size, found.mtime_ns, found.etag)
+            else:
+                self.skipped += 1
+
+
 def listing(source: str | os.PathLike[str]) -> Listing:
     """The images that SOURCE names. Raises JobError where it is nothing of the kind."""
-    path = Path(source)
+    place = place_of(os.fspath(source))
+    if not isinstance(place, places.Folder):
+        place.check()
+        return Objects(place.url)
+    path = place.path
     if path.is_dir():
         return Folder(str(path))
     raise JobError(f"SOURCE {path} is no folder; for a single image use: refine restore")

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines.bucket import Bucket, ConflictError
+from pipelines.bucket import Bucket
 from pipelines.errors import RunError
-from pipelines.place import Found
+from pipelines.place import ConflictError, Found
 from refine.staging import publish
 
 logger = logging.getLogger(__name__)

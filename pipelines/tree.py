@@ -72,8 +72,7 @@ def sweep(target: Path) -> int:
 
 def is_image(entry: os.DirEntry[str]) -> bool:
     """Whether a file says that it is an image, by its name or by its first bytes."""
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122  a million times
-    if suffix in _OTHER_IMAGES or _is_written(suffix):
+    if says_image(entry.name):
         return True
     path = Path(entry.path)
     try:
@@ -82,6 +81,12 @@ def is_image(entry: os.DirEntry[str]) -> bool:
     except (OSError, ImageReadError):
         return False
     return True
+
+
+def says_image(name: str) -> bool:
+    """Whether a name's suffix says that it is an image."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122  a million times
+    return suffix in _OTHER_IMAGES or _is_written(suffix)
 
 
 def _folders(source: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -39,6 +40,19 @@ _LONGEST = 200
 """Bytes of a part of a name; beyond, its end is its digest. File systems end at 255, and a temporary name is longer."""
 _ROWS = 10_000
 """Rows of the index that are held at once."""
+
+
+class Finished(Protocol):
+    """Finished pixels (y, x, c), read by windows: an array, or shards that are still to be put together."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+        ...
+
+    def __getitem__(self, window: tuple[slice, slice]) -> Pixels:
+        """The pixels of a window inside the image."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +85,10 @@ def lay_out(store: Path) -> None:
         _make_group(folder)
 
 
-def write(store: Path, path: str, spec: ImageSpec, pixels: Pixels, attributes: Mapping[str, object]) -> Group:
+def write(store: Path, path: str, spec: ImageSpec, pixels: Pixels | Finished, told: Mapping[str, object]) -> Group:
     """Write an image's group at a path that `group_path` gave, with all levels; one that is there is replaced.
 
-    pixels (y, x, c) are read by windows of TILE px, or are an array. attributes are JSON values.
+    pixels (y, x, c) are read by windows of TILE px, or are an array. told: attributes, JSON values.
     """
     place = store / path
     for parent in reversed(place.relative_to(store).parents):
@@ -82,7 +96,7 @@ def write(store: Path, path: str, spec: ImageSpec, pixels: Pixels, attributes: M
     with _put_in_place(place) as folder:
         (image,) = omezarr.create(folder, [spec], TILE)
         files = dict(_shards(image, omezarr.pyramid(image), pixels))
-        omezarr.finished(image, attributes)
+        omezarr.finished(image, told)
         for file in image.rglob(_METADATA):
             data = file.read_bytes()
             files[file.relative_to(image).as_posix()] = len(data), sha256(data).hexdigest()
@@ -90,7 +104,7 @@ def write(store: Path, path: str, spec: ImageSpec, pixels: Pixels, attributes: M
     return Group(sum(nbytes for nbytes, _ in files.values()), sha256(lines.encode()).hexdigest())
 
 
-def _shards(image: Path, pyramid: Pyramid, pixels: Pixels) -> Iterator[tuple[str, tuple[int, str]]]:
+def _shards(image: Path, pyramid: Pyramid, pixels: Pixels | Finished) -> Iterator[tuple[str, tuple[int, str]]]:
     """Write all shards of an image; name, bytes and digest of each."""
     written: list[omezarr.Written] = []
     for window in grid(pyramid.height, pyramid.width, TILE):
@@ -144,9 +158,19 @@ def write_index(store: Path, records: Iterable[Record]) -> int:
     floats, text = arrow.map_(arrow.string(), arrow.float64()), arrow.string()
     schema = arrow.schema(
         {
-            **{"id": text, "rendition": text, "group": text, "source_sha256": text, "source_nbytes": arrow.int64()},
-            **{"sha256": text, "nbytes": arrow.int64(), "px": arrow.int64(), "decision": text, "strengths": floats},
-            **{"measured": floats, "notes": arrow.list_(text), "key": text},
+            "id": text,
+            "rendition": text,
+            "group": text,
+            "source_sha256": text,
+            "source_nbytes": arrow.int64(),
+            "sha256": text,
+            "nbytes": arrow.int64(),
+            "px": arrow.int64(),
+            "decision": text,
+            "strengths": floats,
+            "measured": floats,
+            "notes": arrow.list_(text),
+            "key": text,
         }
     )
     count = 0

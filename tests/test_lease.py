@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from pipelines import lease
-from pipelines.bucket import Bucket, ConflictError
+from pipelines.bucket import Bucket
 from pipelines.errors import JobError, RunError
+from pipelines.place import ConflictError
 
 
 def test_second_run_is_told_who_holds(shop):
