@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,22 +16,26 @@ from typing import Literal
 
 from distributed import Client
 
-from pipelines import progress, tasks, tree, zarrcatalog
+from pipelines import progress, tasks, tree
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
 from pipelines.holding import held_ledger, ledger_folder
 from pipelines.ingest import Origin
+from pipelines.inventory import listing
 from pipelines.large import LargeImages, sweep_work
-from pipelines.listing import Listing, listing
+from pipelines.listing import Listing
+from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
 from pipelines.place import place_of
 from pipelines.planning import Planned, block, planned
+from pipelines.previous import Previous, check_whole, overtake
+from pipelines.pruning import prune
 from pipelines.roll import Roll
 from pipelines.run import streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
 from pipelines.summary import Complaint, Summary
-from pipelines.targets import Target, check_apart, target_of
+from pipelines.targets import Files, Target, target_of
 from pipelines.tasks import Common
 from refine.decoder import Decoder
 from refine.limits import Limits
@@ -52,6 +56,10 @@ class Terms:
     """The results of each source."""
     unasked: Literal["refuse", "redo", "keep"] = "refuse"
     """What becomes of many finished results that differ only by what nobody asked for: network, version, processor."""
+    prune: bool = False
+    """Whether results whose source is gone are removed."""
+    keep_previous: bool = False
+    """Whether what is replaced or removed is kept for one night; see `pipelines.previous`."""
     to: Literal["files", "zarr"] = "files"
     """What results are: files or objects of their sources' names, or the groups of one zarr store."""
     state: Path | None = None
@@ -76,98 +84,139 @@ def catalog(
     """
     started = time.monotonic()
     terms = terms or Terms()
-    found = listing(source)
-    goes_to = target_of(target, terms.to)
-    check_apart(place_of(found.root), goes_to)
-    settings = _for_target(settings, terms, goes_to)
-    chunk_side(settings.preset.plan.tile, TARGET_CHUNK)
-    common = Common(engine or Engine(), limits or Limits(), goes_to)
-    check_available(common.engine)
-    summary = Summary()
-    with _planned(found, common, settings, terms) as plan:
-        _check_unasked(plan, terms, summary)
-        _run(plan, found, common, cluster or Cluster(), summary, terms=terms, quiet=quiet)
-        if terms.to == "zarr":
-            assert goes_to.folder is not None
-            zarrcatalog.write_index(goes_to.folder, plan.ledger.records("done"))
-    summary.seconds = time.monotonic() - started
-    return summary
+    common = Common(engine or Engine(), limits or Limits(), target_of(target, terms.to))
+    night = Night(listing(source), settings, terms, common)
+    with night.planned() as plan:
+        night.check_unasked(plan)
+        run(night, plan, cluster or Cluster(), quiet=quiet)
+        night.target.finish(plan.ledger.records("done"))
+    night.summary.seconds = time.monotonic() - started
+    return night.summary
 
 
-def _for_target(settings: Settings, terms: Terms, target: Target) -> Settings:
-    """The settings for a kind of target. Raises JobError where a format is wished and none is written."""
-    if target.format is None:
-        return settings
-    wished = [settings.preset.output.format, *(r.format or "source" for r in terms.renditions)]
-    if any(wish != "source" for wish in wished):
-        raise JobError("a zarr store holds pixels, not files of a format; leave out output.format and :FORMAT")
-    output = replace(settings.preset.output, format=target.format)
-    return replace(settings, preset=replace(settings.preset, output=output))
+@dataclass(slots=True)
+class Night:
+    """One run of a catalog."""
+
+    found: Listing
+    """Its source."""
+    settings: Settings
+    """What is done."""
+    terms: Terms
+    """How it treats what it finds."""
+    common: Common
+    """What all tasks share."""
+    summary: Summary = field(default_factory=Summary)
+    """What was done."""
+
+    @property
+    def target(self) -> Target:
+        """Where results go."""
+        return self.common.target
+
+    @property
+    def own(self) -> Path:
+        """The folder of this machine for its ledger and its working arrays."""
+        return ledger_folder(self.target, self.terms.state)
+
+    @contextmanager
+    def planned(self) -> Iterator[Planned]:
+        """Its plan, the ledger held. Where it is refused no TARGET is left that was not there."""
+        self.found.check_apart(self.target.place)
+        settings = self._settings()
+        chunk_side(settings.preset.plan.tile, TARGET_CHUNK)
+        check_available(self.common.engine)
+        folder = self.target.folder
+        fresh = folder is not None and not folder.exists()
+        self.target.begin()
+        try:
+            with held_ledger(self.target, self.terms.state) as ledger:
+                plan = self._compared(ledger, settings)
+                fresh = False
+                yield plan
+        finally:
+            if fresh and folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _compared(self, ledger: Manifest, settings: Settings) -> Planned:
+        if self.target.folder is not None:
+            check_whole(self.target.folder)
+        roll = Roll(ledger.index, self.own)
+        # Of a zarr store, names keep their suffix, whatever a group holds.
+        named = "source" if self.target.format else settings.preset.output.format
+        roll.call(self.found, self.terms.renditions, named)
+        roll.note_present(self.target.present())
+        plan = planned(ledger, roll, settings, self.terms.renditions, self.common.engine)
+        self.summary.skipped, self.summary.gone = self.found.skipped, plan.gone
+        return plan
+
+    def _settings(self) -> Settings:
+        """The settings for this kind of target. Raises JobError for what is wished and cannot be."""
+        target, wished = self.target, self.settings.preset.output
+        if self.terms.keep_previous and not (isinstance(target, Files) and target.folder):
+            raise JobError("--keep-previous is for folders; in a bucket, switch on its versioning")
+        if target.format is None:
+            return self.settings
+        if any(wish not in ("", "source") for wish in (wished.format, *(r.format for r in self.terms.renditions))):
+            raise JobError("a zarr store holds pixels, not files of a format; leave out output.format and :FORMAT")
+        preset = replace(self.settings.preset, output=replace(wished, format=target.format))
+        return replace(self.settings, preset=preset)
+
+    def check_unasked(self, plan: Planned) -> None:
+        """Raise JobError where many finished results would be made anew that nobody asked to change."""
+        pairs = plan.unasked()
+        count = sum(pairs.values())
+        if self.terms.unasked == "keep":
+            self.summary.kept = plan.keep()
+        elif self.terms.unasked == "refuse" and count > UNASKED:
+            told = dict.fromkeys(line for pair in pairs for line in plan.differences[pair].told)
+            raise JobError(
+                f"{count} finished results would be made anew, though nobody asked for it: {'; '.join(told)}; "
+                "see first what it changes: --canary 20; then --redo to make them anew, or --keep to leave them"
+            )
+
+
+def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
+    """Do what is planned."""
+    total, summary, own = sum(plan.counts.values()), night.summary, night.own
+    summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
+    summary.unchanged = plan.results - total - summary.kept - len(summary.quarantined)
+    swept = tree.sweep(own / "work"), sweep_work(own / "work", partial(_goes_on, plan))
+    logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
+    with (
+        Decoder(night.common.limits) as decoder,
+        progress.shown(plan.results, quiet=quiet) as shown,
+        _kept_previous(night, plan, total) as previous,
+    ):
+        shown.passed(plan.results - total)
+        if night.terms.prune:
+            summary.pruned = prune(plan, night.target, previous)
+        large = LargeImages(own / "work", plan.ledger)
+        feed = Feed(place_of(night.found.root), night.common, plan, decoder, shown, summary, large)
+        feed.previous, feed.total, feed.redo = previous, total, night.terms.unasked == "redo"
+        _work_through(feed, cluster)
+    if not any((own / "work").glob("*")):
+        shutil.rmtree(own / "work", ignore_errors=True)
+    if feed.lost and night.target.folder is not None:
+        tree.sweep(night.target.folder)
 
 
 @contextmanager
-def _planned(found: Listing, common: Common, settings: Settings, terms: Terms) -> Iterator[Planned]:
-    """The plan of a run, its ledger held. Where it is refused no TARGET is left that was not there."""
-    target = common.target
-    fresh = target.folder is not None and not target.folder.exists()
-    target.begin()
-    # Of a zarr store, names keep the suffix, whatever a group holds.
-    format_of_names = "source" if target.format else settings.preset.output.format
+def _kept_previous(night: Night, plan: Planned, total: int) -> Iterator[Previous | None]:
+    """Where what is replaced is kept, if it is to be."""
+    folder = night.target.folder
+    if not night.terms.keep_previous or folder is None:
+        if folder is not None and (total or (night.terms.prune and plan.gone)):
+            overtake(folder)
+        yield None
+        return
+    previous = Previous(folder, plan.ledger)
+    finished = False
     try:
-        with held_ledger(target, terms.state) as ledger:
-            roll = Roll(ledger.index, ledger_folder(target, terms.state))
-            roll.call(found, terms.renditions, format_of_names)
-            roll.note_present(target.present())
-            plan = planned(ledger, roll, settings, terms.renditions, common.engine)
-            fresh = False
-            yield plan
+        yield previous
+        finished = True
     finally:
-        if fresh and target.folder is not None:
-            shutil.rmtree(target.folder, ignore_errors=True)
-
-
-def _check_unasked(plan: Planned, terms: Terms, summary: Summary) -> None:
-    """Raise JobError where many finished results would be made anew that nobody asked to change."""
-    pairs = plan.unasked()
-    count = sum(pairs.values())
-    if terms.unasked == "keep":
-        summary.kept = plan.keep()
-    elif terms.unasked == "refuse" and count > UNASKED:
-        told = dict.fromkeys(line for pair in pairs for line in plan.differences[pair].told)
-        raise JobError(
-            f"{count} finished results would be made anew, though nobody asked for it: {'; '.join(told)}; "
-            "see first what it changes: --canary 20; then --redo to make them anew, or --keep to leave them"
-        )
-
-
-def _run(
-    plan: Planned,
-    found: Listing,
-    common: Common,
-    cluster: Cluster,
-    summary: Summary,
-    *,
-    terms: Terms,
-    quiet: bool,
-) -> None:
-    total = sum(plan.counts.values())
-    summary.skipped = found.skipped
-    summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
-    summary.unchanged = plan.results - total - summary.kept - len(summary.quarantined)
-    folder = ledger_folder(common.target, terms.state)
-    work = folder / "work"
-    with Decoder(common.limits) as decoder, progress.shown(plan.results, quiet=quiet) as shown:
-        shown.passed(plan.results - total)
-        swept = tree.sweep(folder), sweep_work(work, partial(_goes_on, plan))
-        logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
-        large = LargeImages(work, plan.ledger)
-        feed = Feed(place_of(found.root), common, plan, decoder, shown, summary, large, total)
-        feed.redo = terms.unasked == "redo"
-        _work_through(feed, cluster)
-    if not any(work.glob("*")):
-        shutil.rmtree(work, ignore_errors=True)
-    if feed.lost and common.target.folder is not None:
-        tree.sweep(common.target.folder)
+        previous.close(finished=finished)
 
 
 def _goes_on(plan: Planned, came_from: Origin) -> bool:

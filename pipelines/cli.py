@@ -9,14 +9,14 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from pipelines import assessing, sources
-from pipelines import catalog as catalogs
 from pipelines import graph as graphs
 from pipelines import scan as scans
+from pipelines.cataloging import catalog, undo
 from pipelines.cluster import Cluster
 from pipelines.derivative import verified
 from pipelines.doctor import findings
@@ -68,41 +68,6 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 
 
 @refine.command()
-@click.argument("source")
-@click.argument("target")
-@click.option(
-    "--to", type=click.Choice(["files", "zarr"]), default="files", show_default=True, help="What results are."
-)
-@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
-@wished
-@placed
-@provider
-@talking
-def catalog(
-    source: str,
-    target: str,
-    *,
-    to: Literal["files", "zarr"],
-    state: Path | None,
-    settings: Settings,
-    cluster: Cluster,
-    provider: str,
-    talk: Talk,
-) -> None:
-    """Restore a folder or a bucket of images into another; what has not changed is left alone.
-
-    Killed or interrupted, it goes on where it stood when it is started again.
-
-    Example: refine catalog photos shop --long-side 1600 --workers 4
-    """
-    listen(talk)
-    terms = catalogs.Terms(to=to, state=state)
-    engine = Engine(provider)
-    summary = catalogs.catalog(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet)
-    conclude(summary, talk)
-
-
-@refine.command()
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
 @click.option("--bagit", is_flag=True, help="Put the result into a BagIt bag: TARGET.bag.")
@@ -124,6 +89,8 @@ def scan(
 
 
 refine.add_command(poster)
+refine.add_command(catalog)
+refine.add_command(undo)
 
 
 @refine.command()

@@ -19,6 +19,7 @@ from pipelines.naming import output_name
 from pipelines.output import output_format
 from pipelines.place import Place, Spot, spot_of
 from pipelines.planning import Planned, Stale
+from pipelines.previous import Previous
 from pipelines.progress import Progress
 from pipelines.records import Record, State
 from pipelines.run import Outcome
@@ -61,6 +62,8 @@ class Feed:
     """What was done."""
     large: LargeImages
     """Images that take more than one task."""
+    previous: Previous | None = None
+    """Where what is replaced is kept; None where it is not."""
     total: int = 0
     """Stale results."""
     redo: bool = False
@@ -118,6 +121,8 @@ class Feed:
                 break
             if not batch and self.large:
                 break
+        if self.previous is not None:
+            self.previous.commit()
         return tuple(batch)
 
     def _from_all(self, walk: Iterator[list[Stale]]) -> Iterator[list[tuple[Item, float]]]:
@@ -139,6 +144,9 @@ class Feed:
             images = tuple(self._restore(stale) for stale in group)
             return [(Look(images), _LOOK_S + _LOOK_BYTE_S * images[0].size)]
         items = [self._restore(stale) for stale in group]
+        if self.previous is not None:
+            for item in items:
+                self.previous.put_aside(item.path, item.rendition)
         if (file := items[0].source.local) is None:
             # An object is fetched once, by the worker that restores it, which then knows its size.
             self.unsized += len(items)

@@ -34,7 +34,7 @@ def ledger_folder(target: Target, state: Path | None) -> Path:
         return target.folder / OWN_FOLDER
     usual = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     base = state if state is not None else Path(usual) / "refine"
-    return base / sha256(target.url.encode()).hexdigest()[:24]
+    return base / sha256(target.place.url.encode()).hexdigest()[:24]
 
 
 def held_ledger(target: Target, state: Path | None) -> AbstractContextManager[Manifest]:

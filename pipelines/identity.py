@@ -40,6 +40,7 @@ def result_facts(settings: Settings, behaviour: str) -> dict[str, object]:
     """
     plan = PlanSettings(block=settings.preset.plan.block)
     preset = asdict(replace(settings.preset, name="", plan=plan))
+    preset.pop("renditions")  # what a result is called decides no byte of it
     return {
         "preset": preset,
         "reference": settings.reference and settings.reference.as_json(),

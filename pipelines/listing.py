@@ -1,20 +1,23 @@
-"""What a catalog is made of: the images of a folder, of a pattern, or of a manifest, seen but not opened.
+"""What a catalog is made of: the images of a folder or of a pattern, seen but not opened.
 
-A listing is the seam for other places: anything with these two members can be a catalog's source.
+A listing is the seam for other places: anything with these members can be a catalog's source.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from pipelines import place as places
 from pipelines import tree
 from pipelines.errors import JobError
-from pipelines.place import place_of
+from pipelines.naming import says_image
+from pipelines.place import Place, place_of
+
+_WILD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Listed:
     path: str
     """Its name in the catalog, `/` between folders: below SOURCE, or the id of a manifest."""
     size: int
-    """Bytes."""
+    """Bytes; -1 where there is no such file."""
     mtime_ns: int
     """When it was changed last, ns."""
     etag: str = ""
@@ -40,10 +43,19 @@ class Listed:
 class Listing(Protocol):
     """The images of a catalog."""
 
-    root: str
-    """The folder, or the URL, that names are below."""
-    skipped: int
-    """Files that are no images; known once all is listed."""
+    @property
+    def root(self) -> str:
+        """The folder, or the URL, that names are below."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Files that are no images; known once all is listed."""
+        ...
+
+    def check_apart(self, target: Place) -> None:
+        """Raise JobError where results could overwrite or mix with sources."""
+        ...
 
     def listed(self) -> Iterator[Listed]:
         """The images, each once a call, in an order that does not change. Raises JobError where it cannot be listed."""
@@ -52,17 +64,27 @@ class Listing(Protocol):
 
 @dataclass(slots=True)
 class Folder:
-    """All images below a folder."""
+    """All images below a folder, or those that a pattern fits."""
 
     root: str
     """The folder."""
+    pattern: str = ""
+    """What names below it must be like; empty for any."""
     skipped: int = 0
     """Files that are no images."""
+
+    def check_apart(self, target: Place) -> None:
+        """Raise JobError where TARGET lies in the folder, or the folder in it."""
+        if isinstance(target, places.Folder):
+            tree.check_apart(Path(self.root), target.path)
 
     def listed(self) -> Iterator[Listed]:
         """The images, folder by folder in the order of names."""
         self.skipped = 0
+        fits = matcher(self.pattern) if self.pattern else None
         for path, entry in tree.files(Path(self.root)):
+            if fits and not fits(path):
+                continue
             if not tree.is_image(entry):
                 self.skipped += 1
                 continue
@@ -75,32 +97,112 @@ class Folder:
 
 @dataclass(slots=True)
 class Objects:
-    """All images below a prefix of a bucket, as far as their names say that they are images: none is read for that."""
+    """All images below a prefix of a bucket, or those that a pattern fits, as far as their names say that they are.
 
-    root: str
-    """The URL of the prefix."""
+    None is read to find out.
+    """
+
+    place: Place
+    """The prefix."""
+    pattern: str = ""
+    """What names below it must be like; empty for any."""
     skipped: int = 0
     """Objects that are no images."""
+
+    @property
+    def root(self) -> str:
+        """The URL of the prefix."""
+        return self.place.url
+
+    def check_apart(self, target: Place) -> None:
+        """Raise JobError where one prefix holds the other."""
+        inner, outer = f"{target.url}/", f"{self.root}/"
+        if inner.startswith(outer) or outer.startswith(inner):
+            raise JobError(
+                f"TARGET {target.url} and SOURCE {self.root} lie in one another; name a TARGET beside SOURCE, "
+                "as s3://bucket/out beside s3://bucket/in"
+            )
 
     def listed(self) -> Iterator[Listed]:
         """The images in the order of their keys. Hidden ones are passed over, as hidden files are."""
         self.skipped = 0
-        for found in place_of(self.root).listing():
-            if found.path.startswith(".") or "/." in found.path.replace("/../", "//").replace("/./", "//"):
+        fits = matcher(self.pattern) if self.pattern else None
+        for found in self.place.listing():
+            if (fits and not fits(found.path)) or _is_hidden(found.path):
                 continue
-            if tree.says_image(found.path.rpartition("/")[2]):
+            if says_image(PurePosixPath(found.path).suffix):
                 yield Listed(found.path, found.size, found.mtime_ns, found.etag)
             else:
                 self.skipped += 1
 
 
-def listing(source: str | os.PathLike[str]) -> Listing:
-    """The images that SOURCE names. Raises JobError where it is nothing of the kind."""
-    place = place_of(os.fspath(source))
-    if not isinstance(place, places.Folder):
-        place.check()
-        return Objects(place.url)
-    path = place.path
+def _is_hidden(path: str) -> bool:
+    """Whether a part of a name begins with a dot; `.` and `..` are another matter, and refused later."""
+    return (path.startswith(".") or "/." in path) and any(
+        part.startswith(".") and part not in (".", "..") for part in path.split("/")
+    )
+
+
+def objects(source: str) -> Objects:
+    """The images below a prefix of a bucket, or of a pattern. Raises JobError where it cannot be listed."""
+    root, pattern = split_pattern(source)
+    place = place_of(root)
+    place.check()
+    return Objects(place, pattern)
+
+
+def folder_or_pattern(source: str) -> Folder:
+    """The images below a folder, or of a pattern such as `photos/**/*.jpg`. Raises JobError where it is neither."""
+    path = Path(source)
     if path.is_dir():
-        return Folder(str(path))
-    raise JobError(f"SOURCE {path} is no folder; for a single image use: refine restore")
+        return Folder(source)
+    root, pattern = split_pattern(source)
+    if not pattern:
+        raise JobError(f"SOURCE {source} is no folder, pattern or manifest; for a single image use: refine restore")
+    if not Path(root).is_dir():
+        raise JobError(f"SOURCE {source}: there is no folder {root}")
+    return Folder(root, pattern)
+
+
+def split_pattern(source: str) -> tuple[str, str]:
+    """The folder that a pattern starts from, and what names below it must be like; empty where it is no pattern.
+
+    >>> split_pattern("photos/2024/**/*.jpg"), split_pattern("*.png"), split_pattern("photos")
+    (('photos/2024', '**/*.jpg'), ('.', '*.png'), ('photos', ''))
+    """
+    parts = source.split("/")
+    wild = next((number for number, part in enumerate(parts) if _WILD.search(part)), None)
+    if wild is None:
+        return source, ""
+    return "/".join(parts[:wild]) or ("/" if source.startswith("/") else "."), "/".join(parts[wild:])
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a name fits a pattern: `*` and `?` stay within a folder, `**` is any number of folders.
+
+    >>> fits = matcher("**/*.jpg")
+    >>> fits("a.jpg"), fits("a/b/c.jpg"), fits("a/b.png"), matcher("*/[ab]?.jpg")("x/a1.jpg")
+    (True, True, False, True)
+    """
+    parts = pattern.split("/")
+    body = "".join(
+        "(?:[^/]+/)*" if part == "**" else _part(part) + ("/" if number < len(parts) - 1 else "")
+        for number, part in enumerate(parts)
+    )
+    compiled = re.compile(body + ("[^/]+" if parts[-1] == "**" else ""), re.DOTALL)
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def _part(part: str) -> str:
+    """One part of a pattern as a regular expression."""
+    pieces = re.split(r"(\*|\?|\[!?\]?[^\]]*\])", part)
+    known = {"*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        known.get(piece) or (_class(piece) if number % 2 else re.escape(piece)) for number, piece in enumerate(pieces)
+    )
+
+
+def _class(piece: str) -> str:
+    inner = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+    negated = inner.startswith("!")
+    return f"[{'^/' if negated else ''}{inner[1:] if negated else inner}]"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast, get_args
 
@@ -15,6 +18,15 @@ from refine.settings import Settings, Size
 OWN_FOLDER = ".refine"
 """In TARGET: the ledger, and the working arrays of large images."""
 _SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif", "jpegxl": ".jxl"}
+_OTHER_IMAGES = frozenset(
+    (
+        *(".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
+        *(".heic", ".heif", ".jxr", ".pbm", ".pgm", ".pnm", ".ppm", ".psb", ".psd", ".tga"),
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2"),
+    )
+)
+"""Suffixes of images beside those of formats that are written. The first line is read; the others are listed as
+failed, for they are part of the catalog."""
 _RENDITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -70,6 +82,23 @@ def rendition(text: str) -> Rendition:
     return Rendition(name, int(side), {"jpg": "jpeg", "tif": "tiff", "jxl": "jpegxl"}.get(file_format, file_format))
 
 
+def renditions(asked: Sequence[str], settings: Settings) -> tuple[Rendition, ...]:
+    """The results of each source: those of the command line, or else of the preset, or else one.
+
+    Raises JobError where two of them would share a folder, or where a size is given for all of them beside theirs.
+    """
+    named = settings.preset.renditions
+    made = tuple(rendition(text) for text in asked) or tuple(
+        Rendition(one.name, one.long_side or None, one.format) for one in named
+    )
+    folders = [one.name.lower() for one in made]
+    if twice := next((name for name in folders if folders.count(name) > 1), None):
+        raise JobError(f"two renditions are called {twice!r}; name each once, whatever its case")
+    if made and all(one.long_side for one in made) and settings.size != Size():
+        raise JobError("renditions have sizes of their own; leave out --scale, --long-side and --size")
+    return made or (Rendition(),)
+
+
 def output_name(path: str, format: str) -> str:  # noqa: A002  the word of ImageSpec
     """The name of a source's result: its own, with another suffix only where the format changes.
 
@@ -80,6 +109,27 @@ def output_name(path: str, format: str) -> str:  # noqa: A002  the word of Image
     if format == "source" or suffix_format(pure) == format:
         return path
     return str(pure.with_suffix(_SUFFIX[format]))
+
+
+def with_suffix_of(name: str, place: str) -> str:
+    """A name that says what it is: with the suffix of the place of its file where it has none of an image.
+
+    >>> with_suffix_of("sku-1.5", "photos/15.JPG"), with_suffix_of("a.png", "photos/15.jpg")
+    ('sku-1.5.JPG', 'a.png')
+    """
+    suffix = os.path.splitext(place)[1]  # noqa: PTH122  a million times
+    lacking = name and says_image(suffix) and not says_image(os.path.splitext(name)[1])  # noqa: PTH122
+    return name + suffix if lacking else name
+
+
+@lru_cache(maxsize=1024)
+def says_image(suffix: str) -> bool:
+    """Whether a suffix is that of an image, read or not.
+
+    >>> says_image(".JPG"), says_image(".heic"), says_image(".txt")
+    (True, True, False)
+    """
+    return suffix.lower() in _OTHER_IMAGES or suffix_format(Path(f"x{suffix}")) is not None
 
 
 def folded(name: str) -> str:

@@ -13,7 +13,7 @@ from pipelines.identity import Difference, difference, facts_key, result_facts
 from pipelines.listing import Listed
 from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
-from pipelines.records import KeyFacts, Record
+from pipelines.records import Gone, KeyFacts, Record
 from pipelines.roll import Roll
 from pipelines.tasks import behaviour
 from refine.errors import RefineError
@@ -61,6 +61,12 @@ SELECT i.output, i.path FROM item i JOIN plan.listed l ON l.path = i.path
     LEFT JOIN plan.stale s ON s.rank = l.rank AND s.path = i.path AND s.rendition = i.rendition
 WHERE w.renamed AND i.state = 'done' AND s.path IS NULL AND i.output <> CAST(w.prefix || i.path AS BLOB)
 """
+# Sources that are no longer there. A result whose name another source has now is not theirs to take away.
+_GONE = """
+INSERT INTO plan.gone
+SELECT i.path, i.rendition, i.state, i.output FROM item i LEFT JOIN plan.listed l ON l.path = i.path
+WHERE l.path IS NULL
+"""
 _QUARANTINED = """
 SELECT r.record FROM item i JOIN plan.listed l ON l.path = i.path
     JOIN plan.wanted w ON w.rendition = i.rendition AND w.wish = l.wish
@@ -72,6 +78,14 @@ _PAGE = """
 SELECT s.rank, s.path, s.rendition, s.why, s.old, l.wish, l.uri, l.size, l.mtime_ns, l.etag
 FROM plan.stale s JOIN plan.listed l ON l.path = s.path
 WHERE (s.rank, s.path) > (?, ?) ORDER BY s.rank, s.path, s.rendition LIMIT ?
+"""
+_SPREAD = """
+WITH numbered AS (
+    SELECT *, row_number() OVER (ORDER BY rank, path, rendition) - 1 AS n, count(*) OVER () AS total
+    FROM plan.stale WHERE :why IN ('', why))
+SELECT s.rank, s.path, s.rendition, s.why, s.old, l.wish, l.uri, l.size, l.mtime_ns, l.etag
+FROM numbered s JOIN plan.listed l ON l.path = s.path
+WHERE n * :count / total <> (n - 1) * :count / total OR n = 0 ORDER BY n
 """
 _PAGE_ROWS = 2000
 """Stale results that are looked up at once."""
@@ -126,30 +140,74 @@ class Planned:
     @property
     def counts(self) -> dict[str, int]:
         """How many results are stale, by reason."""
-        return dict(self.ledger.index.execute("SELECT why, count(*) FROM plan.stale GROUP BY why"))
+        return dict(self.roll.index.execute("SELECT why, count(*) FROM plan.stale GROUP BY why"))
+
+    def pairs(self) -> dict[tuple[int, int], int]:
+        """How many finished results are stale only for their key, by the numbers of the old and the new one."""
+        rows = self.roll.index.execute("SELECT old, now, count(*) FROM plan.stale WHERE why = 'key' GROUP BY 1, 2")
+        return {(old, now): count for old, now, count in rows}
 
     def unasked(self) -> dict[tuple[int, int], int]:
-        """Finished results that are stale only for what nobody asked for, by the numbers of both keys."""
-        rows = self.ledger.index.execute("SELECT old, now, count(*) FROM plan.stale WHERE why = 'key' GROUP BY 1, 2")
-        pairs = {(old, now): count for old, now, count in rows}
-        return {pair: count for pair, count in pairs.items() if not self.differences[pair].asked}
+        """Those of them that only differ by what nobody asked for."""
+        return {pair: count for pair, count in self.pairs().items() if not self.differences[pair].asked}
+
+    def pace(self) -> dict[str, float]:
+        """What finished results took: how many, seconds and bytes a px."""
+        ((results, px, seconds, nbytes),) = self.roll.index.execute(
+            "SELECT count(*), sum(output_px), sum(seconds), sum(output_nbytes) FROM item WHERE state = 'done'"
+        ).fetchall()
+        return {"results": results, "seconds_px": (seconds or 0) / (px or 1), "bytes_px": (nbytes or 0) / (px or 1)}
 
     def quarantined(self) -> Iterator[Record]:
         """Images that took their worker down and stand as they are: only another file or other settings help them."""
-        for (text,) in self.ledger.index.execute(_QUARANTINED):
+        for (text,) in self.roll.index.execute(_QUARANTINED):
             yield Record(**json.loads(text))
+
+    @property
+    def gone(self) -> int:
+        """Finished results whose source is no longer there."""
+        ((count,),) = self.roll.index.execute("SELECT count(*) FROM plan.gone WHERE state = 'done'").fetchall()
+        return int(count)
+
+    def departed(self) -> Iterator[tuple[Gone, str]]:
+        """What of the ledger has lost its source, with the result to be removed: empty where it has none of its own."""
+        taken = {
+            output
+            for (output,) in self.roll.index.execute(
+                "SELECT g.output FROM plan.gone g JOIN item i ON i.output = g.output AND i.path <> g.path "
+                "JOIN plan.listed l ON l.path = i.path WHERE g.state = 'done'"
+            )
+        }
+        rows = self.roll.index.execute("SELECT path, rendition, output FROM plan.gone ORDER BY path, rendition")
+        for path, rendition, output in rows:
+            yield Gone(os.fsdecode(path), rendition), "" if output in taken else os.fsdecode(output)
+
+    def spread(self, count: int, why: str = "") -> list[Stale]:
+        """Some stale results, evenly over all of them in the order of the work; of one reason, or of any."""
+        rows = self.roll.index.execute(_SPREAD, {"why": why, "count": count}).fetchall()
+        return [self._stale(row) for row in rows]
+
+    def only(self, chosen: Sequence[Stale]) -> None:
+        """Have nothing else to do."""
+        index = self.roll.index
+        index.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS chosen (path BLOB, rendition TEXT, PRIMARY KEY (path, rendition))"
+        )
+        names = [(os.fsencode(stale.source.path), stale.wanted.rendition.name) for stale in chosen]
+        index.executemany("INSERT INTO chosen VALUES (?, ?)", names)
+        index.execute("DELETE FROM plan.stale WHERE (path, rendition) NOT IN (SELECT path, rendition FROM chosen)")
 
     def keep(self) -> int:
         """Take what nobody asked for off the list; how many results."""
         pairs = list(self.unasked())
         kept = "DELETE FROM plan.stale WHERE why = 'key' AND old = ? AND now = ?"
-        return sum(self.ledger.index.execute(kept, pair).rowcount for pair in pairs)
+        return sum(self.roll.index.execute(kept, pair).rowcount for pair in pairs)
 
     def stale(self) -> Iterator[list[Stale]]:
         """The stale results, image by image: the greatest priority first, then by path."""
         rank, path = -(1 << 63), b""
         group: list[Stale] = []
-        while rows := self.ledger.index.execute(_PAGE, (rank, path, _PAGE_ROWS)).fetchall():
+        while rows := self.roll.index.execute(_PAGE, (rank, path, _PAGE_ROWS)).fetchall():
             # The last image of a full page may go on beyond it.
             if len(rows) == _PAGE_ROWS and rows[0][1] != rows[-1][1]:
                 rows = [row for row in rows if row[1] != rows[-1][1]]
@@ -183,8 +241,8 @@ class Planned:
         if source != wanted and self.roll.stamp(name):
             return name
         claim = os.fsencode(f"{rendition}/{name}" if rendition else name)
-        self.ledger.index.execute("INSERT OR IGNORE INTO plan.claim VALUES (?, ?)", (claim, source))
-        ((owner,),) = self.ledger.index.execute("SELECT source FROM plan.claim WHERE path = ?", (claim,)).fetchall()
+        self.roll.index.execute("INSERT OR IGNORE INTO plan.claim VALUES (?, ?)", (claim, source))
+        ((owner,),) = self.roll.index.execute("SELECT source FROM plan.claim WHERE path = ?", (claim,)).fetchall()
         return os.fsdecode(owner)
 
     def _stale(self, row: Sequence[object]) -> Stale:
@@ -216,6 +274,7 @@ def planned(
     )
     index.execute(_STALE)
     index.execute(_CLAIMS)
+    index.execute(_GONE)
     index.execute("COMMIT")
     for old, now in index.execute("SELECT DISTINCT old, now FROM plan.stale WHERE old <> now").fetchall():
         plan.differences[old, now] = difference(ledger.facts(old), ledger.facts(now))

@@ -53,6 +53,10 @@ class Summary:
     """What was changed or left out, of images that were restored in this run."""
     decisions: dict[str, int] = field(default_factory=dict)
     """How many images of this run were decided how."""
+    gone: int = 0
+    """Results whose source was gone."""
+    pruned: int = 0
+    """Those of them that were removed."""
     skipped: int = 0
     """Files that are no images."""
     output_px: int = 0
@@ -98,6 +102,12 @@ class Summary:
         counts = [f"{self.done} done", f"{self.unchanged} unchanged", f"{len(self.failed)} failed"]
         if self.quarantined:
             counts.append(f"{len(self.quarantined)} quarantined")
+        if self.kept:
+            counts.append(f"{self.kept} left as another program made them")
+        if self.pruned:
+            counts.append(f"{self.pruned} removed whose source is gone")
+        elif self.gone:
+            counts.append(f"{self.gone} whose source is gone (--prune removes them)")
         if self.skipped:
             counts.append(f"{self.skipped} other files skipped")
         rate = self.output_px / 1e6 / max(self.seconds, 1e-3)

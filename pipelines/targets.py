@@ -18,6 +18,7 @@ from pipelines.ingest import file_sha256
 from pipelines.naming import OWN_FOLDER, Rendition, output_name
 from pipelines.output import TIFF_TILE, Output, encoded
 from pipelines.place import ConflictError, Folder, Found, Place, place_of
+from pipelines.records import Record
 from pipelines.zarrcatalog import Finished
 from refine.imagefile import Format, write_tiff
 from refine.settings import Settings
@@ -58,8 +59,8 @@ class Target(Protocol):
     """The format that is not asked for, but follows from the kind of target."""
 
     @property
-    def url(self) -> str:
-        """How a user writes it."""
+    def place(self) -> Place:
+        """What it lies in, or is."""
         ...
 
     @property
@@ -79,8 +80,16 @@ class Target(Protocol):
         """What lies there with its bytes; what killed processes left there goes."""
         ...
 
+    def remove(self, output: str) -> None:
+        """Have there be no such result."""
+        ...
+
     def store(self, output: str, result: Result, replacing: str) -> Stored:
         """Store a result, seen whole or not at all. replacing: the ETag of what an earlier run stored there."""
+        ...
+
+    def finish(self, done: Iterator[Record]) -> None:
+        """Write what tells of all results, at the end of a run."""
         ...
 
 
@@ -91,11 +100,6 @@ class Files:
     place: Place
     """Where they lie."""
     format: ClassVar[Format | None] = None
-
-    @property
-    def url(self) -> str:
-        """How a user writes it."""
-        return self.place.url
 
     @property
     def folder(self) -> Path | None:
@@ -122,6 +126,12 @@ class Files:
             if not found.path.startswith(f"{OWN_FOLDER}/"):
                 yield found.path, found.size
 
+    def remove(self, output: str) -> None:
+        """Remove a file, with folders that hold nothing any more, or an object."""
+        self.place.remove(output)
+        if isinstance(self.place, Folder):
+            _remove_empty((self.place.path / output).parent, self.place.path)
+
     def store(self, output: str, result: Result, replacing: str) -> Stored:
         """Encode a result and store it with one rename, or one PUT. A large TIFF is never held whole."""
         made, pixels = result.made, result.pixels
@@ -140,6 +150,9 @@ class Files:
             found = _published(self.place, output, path, replacing)
             return Stored(found.size, file_sha256(path), found.etag)
 
+    def finish(self, done: Iterator[Record]) -> None:
+        """Nothing: files speak for themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Groups:
@@ -151,9 +164,9 @@ class Groups:
     """No file is written, but what a TIFF holds a group does."""
 
     @property
-    def url(self) -> str:
-        """Its path."""
-        return str(self.path)
+    def place(self) -> Place:
+        """The folder of the store."""
+        return Folder(self.path)
 
     @property
     def folder(self) -> Path:
@@ -174,10 +187,18 @@ class Groups:
         zarrcatalog.sweep(self.path)
         return zarrcatalog.present(self.path)
 
+    def remove(self, output: str) -> None:
+        """Remove an image's group."""
+        zarrcatalog.remove(self.path, output)
+
     def store(self, output: str, result: Result, replacing: str) -> Stored:  # noqa: ARG002  of buckets
         """Write an image's group beside its place, and put it there whole."""
         group = zarrcatalog.write(self.path, output, result.made.spec, result.pixels, result.told)
         return Stored(group.nbytes, group.sha256)
+
+    def finish(self, done: Iterator[Record]) -> None:
+        """The index of all images."""
+        zarrcatalog.write_index(self.path, done)
 
 
 def target_of(text: str | os.PathLike[str], to: str = "files") -> Target:
@@ -195,18 +216,14 @@ def target_of(text: str | os.PathLike[str], to: str = "files") -> Target:
     return Files(place)
 
 
-def check_apart(source: Place, target: Target) -> None:
-    """Raise JobError where results could overwrite or mix with sources."""
-    if isinstance(source, Folder):
-        if target.folder is not None:
-            tree.check_apart(source.path, target.folder)
-        return
-    inner, outer = f"{target.url}/", f"{source.url}/"
-    if inner.startswith(outer) or outer.startswith(inner):
-        raise JobError(
-            f"TARGET {target.url} and SOURCE {source.url} lie in one another; name a TARGET beside SOURCE, "
-            "as s3://bucket/in and s3://bucket/out"
-        )
+def _remove_empty(folder: Path, target: Path) -> None:
+    """Remove a folder of TARGET that holds nothing any more, and those above it."""
+    while folder != target:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def _published(place: Place, output: str, data: bytes | Path, replacing: str) -> Found:

@@ -8,20 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.errors import JobError
-from pipelines.naming import OWN_FOLDER
+from pipelines.naming import OWN_FOLDER, says_image
 from refine.errors import ImageReadError
-from refine.imagefile import suffix_format
 from refine.signature import HEAD_NBYTES, image_format
 
-_OTHER_IMAGES = frozenset(
-    (
-        *(".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"),
-        *(".heic", ".heif", ".jxr", ".pbm", ".pgm", ".pnm", ".ppm", ".psb", ".psd", ".tga"),
-        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2"),
-    )
-)
-"""Suffixes of images beside those of formats that are written. The first line is read; the others are listed as
-failed, for they are part of the catalog."""
 _STAGED = re.compile(r"\..*\.[0-9a-f]{12}\.part", re.DOTALL)
 """Temporary names as `refine.imagefile.staged` gives them."""
 
@@ -72,7 +62,7 @@ def sweep(target: Path) -> int:
 
 def is_image(entry: os.DirEntry[str]) -> bool:
     """Whether a file says that it is an image, by its name or by its first bytes."""
-    if says_image(entry.name):
+    if says_image(os.path.splitext(entry.name)[1]):  # noqa: PTH122  a million times
         return True
     path = Path(entry.path)
     try:
@@ -81,12 +71,6 @@ def is_image(entry: os.DirEntry[str]) -> bool:
     except (OSError, ImageReadError):
         return False
     return True
-
-
-def says_image(name: str) -> bool:
-    """Whether a name's suffix says that it is an image."""
-    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122  a million times
-    return suffix in _OTHER_IMAGES or _is_written(suffix)
 
 
 def _folders(source: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
@@ -105,14 +89,3 @@ def _folders(source: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
 
 def _joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-_KNOWN: dict[str, bool] = {}
-"""Suffixes that were met."""
-
-
-def _is_written(suffix: str) -> bool:
-    found = _KNOWN.get(suffix)
-    if found is None:
-        found = _KNOWN[suffix] = suffix_format(Path(f"x{suffix}")) is not None
-    return found

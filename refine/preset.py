@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -184,6 +184,18 @@ class PlanSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RenditionSettings:
+    """One of several results of each image of a catalog."""
+
+    name: str
+    """The folder that holds it."""
+    long_side: int = 0
+    """Longer side, px; 0 for the size that is asked for."""
+    format: str = ""
+    """Of its files; empty for `output.format`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """Everything that decides the pixels of a result, its size apart."""
 
@@ -213,6 +225,8 @@ class Preset:
     """Files."""
     plan: PlanSettings = field(default_factory=PlanSettings)
     """Cutting."""
+    renditions: tuple[RenditionSettings, ...] = ()
+    """Results of each image of a catalog, `[renditions.NAME]`; none of them: one result."""
 
 
 def load_preset(name: str | Path = "balanced", settings: Mapping[str, str] | None = None) -> Preset:
@@ -230,9 +244,23 @@ def load_preset(name: str | Path = "balanced", settings: Mapping[str, str] | Non
     for key, value in (settings or {}).items():
         _check_setting(key, value)
         _put(table, key, _parsed(key, value))
+    renditions = _renditions(table.pop("renditions", {}), label)
     preset = _typed(Preset, {"name": label.removesuffix(".toml"), **table}, label, "")
     assert isinstance(preset, Preset)
-    return preset
+    return replace(preset, renditions=renditions)
+
+
+def _renditions(table: Toml, label: str) -> tuple[RenditionSettings, ...]:
+    """The tables `[renditions.NAME]` of a preset."""
+    if not isinstance(table, dict) or not all(isinstance(inner, dict) for inner in table.values()):
+        msg = f"{label}: renditions are tables, [renditions.NAME] with long_side and format, got {table!r}"
+        raise PresetError(msg)
+    made = []
+    for name, inner in table.items():
+        assert isinstance(inner, dict)
+        given: dict[str, Toml] = {**inner, "name": name}
+        made.append(_typed(RenditionSettings, given, label, f"renditions.{name}"))
+    return tuple(one for one in made if isinstance(one, RenditionSettings))
 
 
 def adjusted(preset: Preset, settings: Mapping[str, Toml], label: str = "a setting") -> Preset:
@@ -242,13 +270,15 @@ def adjusted(preset: Preset, settings: Mapping[str, Toml], label: str = "a setti
         _put(table, key, value)
     made = _typed(Preset, table, label, "")
     assert isinstance(made, Preset)
-    return made
+    return replace(made, renditions=preset.renditions)
 
 
 def _table(value: object) -> dict[str, Toml]:
     """A settings class as TOML would have it."""
     table: dict[str, Toml] = {}
     for one in fields(value):  # type: ignore[arg-type]
+        if one.name == "renditions":
+            continue
         inner = getattr(value, one.name)
         table[one.name] = _table(inner) if is_dataclass(inner) else list(inner) if isinstance(inner, tuple) else inner
     return table
@@ -258,6 +288,7 @@ def _check_setting(key: str, value: str) -> None:
     """Raise PresetError for a single setting that no preset could hold, before it is mixed with one from a file."""
     alone: dict[str, Toml] = {}
     _put(alone, key, _parsed(key, value))
+    _renditions(alone.pop("renditions", {}), "--set")
     _typed(Preset, alone, "--set" if key else "a setting", "")
 
 
@@ -284,17 +315,26 @@ def _text(name: str | Path) -> tuple[str, str]:
     return f"{name}.toml", entry.read_text(encoding="utf-8")
 
 
-def _parsed(key: str, value: str) -> Toml:
+def setting_value(text: str) -> Toml:
+    """What a text means as a value of TOML.
+
+    >>> setting_value("0.5"), setting_value("auto")
+    (0.5, 'auto')
+    """
     try:
-        table = tomllib.loads(f"value = {value}")
+        table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         table = {}
     # A bare word on the command line is meant as text; so is what would smuggle in another key.
-    parsed: Toml = table["value"] if set(table) == {"value"} else value
+    parsed: Toml = table["value"] if set(table) == {"value"} else text
+    return parsed
+
+
+def _parsed(key: str, value: str) -> Toml:
     if not key:
         msg = f"a setting is key=value with a key such as sharpen.amount, got ={value}"
         raise PresetError(msg)
-    return parsed
+    return setting_value(value)
 
 
 def _put(table: dict[str, Toml], key: str, value: Toml) -> None:
@@ -319,7 +359,6 @@ def _typed(kind: type, value: Toml, label: str, key: str) -> object:
     for name in value:
         if name not in hints:
             raise PresetError(_unknown(label, f"{key}.{name}".lstrip("."), name, list(hints)))
-    assert all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(kind))
     return kind(
         **{name: _typed(hints[name], inner, label, f"{key}.{name}".lstrip(".")) for name, inner in value.items()}
     )

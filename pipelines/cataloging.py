@@ -1,0 +1,96 @@
+"""The commands `refine catalog` and `refine undo`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from pipelines.catalog import Terms
+from pipelines.catalog import catalog as make
+from pipelines.cluster import Cluster
+from pipelines.errors import JobError
+from pipelines.naming import renditions
+from pipelines.options import Talk, placed, provider, talking, wished
+from pipelines.previous import undo as put_back
+from pipelines.talk import conclude, listen
+from refine.session import Engine
+from refine.settings import Settings
+
+_file = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--rendition",
+    "rendered",
+    multiple=True,
+    metavar="NAME=LONGSIDE[:FORMAT]",
+    help="One of several results of each image, in TARGET/NAME; give it again for another.",
+)
+@click.option("--redo", is_flag=True, help="Make anew what another network, version or processor would make otherwise.")
+@click.option("--keep", is_flag=True, help="Leave such results as they are; do what is new or changed.")
+@click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
+@click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
+@click.option("--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images.")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
+@wished
+@placed
+@provider
+@talking
+def catalog(  # noqa: PLR0913  one for each option
+    source: str,
+    target: str,
+    *,
+    rendered: tuple[str, ...],
+    redo: bool,
+    keep: bool,
+    prune: bool,
+    keep_previous: bool,
+    to: Literal["files", "zarr"],
+    state: Path | None,
+    settings: Settings,
+    cluster: Cluster,
+    provider: str,
+    talk: Talk,
+) -> None:
+    """Restore many images into TARGET, each under its own name; what has not changed is left alone.
+
+    SOURCE is a folder, a pattern ('photos/**/*.jpg') or a manifest: .csv, .jsonl or .parquet with columns id, uri,
+    and if you like priority and settings of single images: long_side, scale, size, sharpen.amount...
+
+    SOURCE, TARGET and uris may be in a bucket: s3://bucket/prefix; credentials and endpoint come from the environment.
+
+    Killed or interrupted, it goes on where it stood when it is started again.
+
+    Example: refine catalog photos shop --long-side 1600 --workers 4
+    """
+    listen(talk)
+    if redo and keep:
+        raise JobError("--redo and --keep say the opposite; leave out one of them")
+    unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
+    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous, to, state)
+    conclude(make(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
+
+
+@click.command()
+@click.argument("target", type=_file)
+@talking
+def undo(target: Path, talk: Talk) -> None:
+    """Put back what the last run with --keep-previous replaced or pruned, and take away what it added.
+
+    Killed or interrupted, the same command finishes it.
+
+    Example: refine undo shop
+    """
+    listen(talk)
+    done = put_back(target)
+    if talk.as_json:
+        click.echo(json.dumps(asdict(done)))
+    elif not talk.quiet:
+        click.echo(f"{done.restored} results are what they were, {done.removed} new ones are gone")
