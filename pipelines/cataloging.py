@@ -39,6 +39,7 @@ _file = click.Path(path_type=Path)
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
 @click.option("--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images.")
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
+@click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
 @wished
 @placed
 @provider
@@ -54,6 +55,7 @@ def catalog(  # noqa: PLR0913  one for each option
     keep_previous: bool,
     to: Literal["files", "zarr"],
     state: Path | None,
+    metrics: Path | None,
     settings: Settings,
     cluster: Cluster,
     provider: str,
@@ -66,7 +68,7 @@ def catalog(  # noqa: PLR0913  one for each option
 
     SOURCE, TARGET and uris may be in a bucket: s3://bucket/prefix; credentials and endpoint come from the environment.
 
-    Killed or interrupted, it goes on where it stood when it is started again.
+    Killed or interrupted, it goes on where it stood when it is started again. A page tells what was done.
 
     Example: refine catalog photos shop --long-side 1600 --workers 4
     """
@@ -74,7 +76,7 @@ def catalog(  # noqa: PLR0913  one for each option
     if redo and keep:
         raise JobError("--redo and --keep say the opposite; leave out one of them")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
-    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous, to, state)
+    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous, metrics, to, state)
     conclude(make(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
 
 

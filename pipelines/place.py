@@ -95,6 +95,11 @@ class Spot:
     """Below it."""
 
     @property
+    def url(self) -> str:
+        """How a user writes it."""
+        return f"{self.place.url.rstrip('/')}/{self.path}"
+
+    @property
     def local(self) -> Path | None:
         """The file, where it is one of this machine; it may be opened as it is."""
         return self.place.path / self.path if isinstance(self.place, Folder) else None
@@ -205,6 +210,12 @@ def place_of(text: str) -> Place:
     except ModuleNotFoundError as error:
         raise JobError(f"{text}: needs {error.name}; install it with: pip install 'refine-imaging[s3]'") from error
     return cast("Place", bucket.Bucket(name, prefix.strip("/")))
+
+
+def absolute(text: str) -> str:
+    """A path or URL that means the same wherever one stands."""
+    place = place_of(text)
+    return str(place.path.absolute()) if isinstance(place, Folder) else place.url
 
 
 def spot_of(text: str) -> Spot:

@@ -58,6 +58,8 @@ class Record:
     """What an object store calls this state of the source; empty for a file."""
     output_etag: str = ""
     """What an object store calls the result as it was stored; empty for a file."""
+    uri: str = ""
+    """Where the source lies; empty for its name below SOURCE."""
 
     def __post_init__(self) -> None:
         # JSON gives a list back.
