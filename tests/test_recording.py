@@ -13,6 +13,8 @@ from pipelines import cli, recording, runs
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
+from pipelines.place import Folder
+from pipelines.targets import Files
 from refine.preset import load_preset
 from refine.settings import Settings, Size
 
