@@ -15,7 +15,7 @@ from typing import IO
 
 from pipelines import s3
 from pipelines.errors import JobError, StoreError
-from pipelines.place import Found
+from pipelines.place import ConflictError, Found
 
 _MAX_PUT_NBYTES = 5_000_000_000
 """Bytes that one PUT takes, by S3's own limit."""
@@ -39,17 +39,6 @@ _TYPES = {
     ".webp": "image/webp",
 }
 """By suffix; Python's own list differs from machine to machine."""
-
-
-class ConflictError(StoreError):
-    """What stands at an object's place is not what was recorded, or nothing is there, or something should not be."""
-
-    def __init__(self, path: str, found: Found | None, *, ours: bool) -> None:
-        what = "is gone since it was recorded" if found is None else "holds something else than was recorded"
-        whose = "" if ours or found is None else ", and not written by refine"
-        super().__init__(f"{path}: its object {what}{whose}; remove that, or name another TARGET")
-        self.found = found
-        self.ours = ours
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _file = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("source")
-@click.argument("target", type=_file)
+@click.argument("target")
 @click.option(
     "--rendition",
     "rendered",
@@ -39,6 +39,8 @@ _file = click.Path(path_type=Path)
 @click.option("--keep", is_flag=True, help="Leave such results as they are; do what is new or changed.")
 @click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
+@click.option("--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images.")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @click.option("--deadline", "by", metavar="HH:MM", help="Begin nothing that would not end by then; the rest is left.")
 @click.option("--max-failures", "allowed", metavar="N|P%", help="Stop where more images fail: so many, or percent.")
 @click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
@@ -48,13 +50,15 @@ _file = click.Path(path_type=Path)
 @talking
 def catalog(  # noqa: PLR0913  one for each option
     source: str,
-    target: Path,
+    target: str,
     *,
     rendered: tuple[str, ...],
     redo: bool,
     keep: bool,
     prune: bool,
     keep_previous: bool,
+    to: Literal["files", "zarr"],
+    state: Path | None,
     by: str | None,
     allowed: str | None,
     metrics: Path | None,
@@ -68,6 +72,8 @@ def catalog(  # noqa: PLR0913  one for each option
     SOURCE is a folder, a pattern ('photos/**/*.jpg') or a manifest: .csv, .jsonl or .parquet with columns id, uri,
     and if you like priority and settings of single images: long_side, scale, size, sharpen.amount...
 
+    SOURCE, TARGET and uris may be in a bucket: s3://bucket/prefix; credentials and endpoint come from the environment.
+
     Killed or interrupted, it goes on where it stood when it is started again. A page tells what was done.
 
     Example: refine catalog photos shop --long-side 1600 --workers 4
@@ -76,7 +82,9 @@ def catalog(  # noqa: PLR0913  one for each option
     if redo and keep:
         raise JobError("--redo and --keep say the opposite; leave out one of them")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
-    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous, *_bounds(by, allowed), metrics)
+    terms = Terms(
+        renditions(rendered, settings), unasked, prune, keep_previous, *_bounds(by, allowed), metrics, to, state
+    )
     conclude(make(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipelines.assessing import Need
 from pipelines.chances import asked_key
 from pipelines.records import Record, State
@@ -11,9 +9,9 @@ from pipelines.tasks import Failure, Receipt, Restore
 
 
 def done_record(
-    item: Restore, receipt: Receipt, target: Path, uri: str, seconds: float, attempts: int, notes: tuple[str, ...]
+    item: Restore, receipt: Receipt, uri: str, seconds: float, attempts: int, notes: tuple[str, ...]
 ) -> Record:
-    """The record of a result below `target`."""
+    """The record of a result; uri says where the source lies, where that is not its name below SOURCE."""
     found = receipt.need or Need("", {}, {})
     return Record(
         item.path,
@@ -22,7 +20,7 @@ def done_record(
         asked_key(item),
         "done",
         source_sha256=receipt.source_sha256,
-        output=item.target.relative_to(target).as_posix(),
+        output=item.output,
         output_px=receipt.output_px,
         output_nbytes=receipt.output_nbytes,
         output_sha256=receipt.output_sha256,
@@ -34,6 +32,7 @@ def done_record(
         measured=found.measured,
         rendition=item.rendition,
         etag=item.etag,
+        output_etag=receipt.output_etag,
         uri=uri,
     )
 

@@ -15,11 +15,12 @@ from pipelines.chances import Chances, note
 from pipelines.draw import Draw
 from pipelines.entries import done_record, failed_record
 from pipelines.errors import JobError, RunError
-from pipelines.estimate import check_ingest, check_stitch, cost_s, whole_mem
+from pipelines.estimate import BATCH_S, check_ingest, check_stitch, cost_s, guess_s, is_small
 from pipelines.failures import kind_of
 from pipelines.large import LargeImage, LargeImages
 from pipelines.naming import output_name
 from pipelines.output import output_format
+from pipelines.place import Place, Spot, spot_of
 from pipelines.planning import Planned, Stale
 from pipelines.previous import Previous
 from pipelines.progress import Progress
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 128
 """Images in one task at most: beyond that the scheduler's share does not shrink."""
-BATCH_S = 5.0
-"""Seconds of work in one task: what is lost with a worker, and what an image may take that is not tiled."""
 _LOOK_S, _LOOK_BYTE_S = 0.001, 1 / 400e6
 """Seconds that reading a file for its digest takes, and a byte of it."""
 
@@ -51,12 +50,10 @@ Answer = Receipt | Failure
 class Feed:
     """What is to be done next, and what becomes of what was done."""
 
-    source: Path
-    """The folder that names are below."""
-    target: Path
-    """Where results go."""
+    source: Place
+    """What names are below."""
     common: Common
-    """What all tasks share."""
+    """What all tasks share, the target among it."""
     planned: Planned
     """What is to be done."""
     decoder: Decoder
@@ -87,6 +84,10 @@ class Feed:
     """Seconds that images in flight should take, by path and rendition."""
     pace: tuple[float, float] = (1.0, 1.0)
     """Seconds that images took, and should have taken: how slow this machine is."""
+    looked: dict[str, list[Stale]] = field(default_factory=dict)
+    """Images whose content is being looked at, by path."""
+    again: deque[list[Stale]] = field(default_factory=deque)
+    """Images whose content turned out to be another."""
     slots: int = 1
     """Workers."""
     settled: int = 0
@@ -95,10 +96,8 @@ class Feed:
     """Items that are on their way."""
     chances: Chances = field(default_factory=Chances)
     """Images that are tried again."""
-    looked: dict[str, list[Stale]] = field(default_factory=dict)
-    """Images whose content is being looked at, by path."""
-    again: deque[list[Stale]] = field(default_factory=deque)
-    """Images whose content turned out to be another."""
+    headed: deque[tuple[Restore, ImageSpec]] = field(default_factory=deque)
+    """Images of a bucket whose header is known now, for they need more than one task, or another name."""
 
     def batches(self) -> Iterator[tuple[Item, ...] | None]:
         """Work for the window: tasks of large images first, small images in batches between them."""
@@ -111,15 +110,14 @@ class Feed:
             elif self.out:
                 # What is under way may have to be tried again, or makes work.
                 yield None
-            elif self.brake.is_on or not (self.again or self.chances.waiting):
+            elif self.brake.is_on or not (self.again or self.headed or self.chances.waiting):
                 return
 
     def _next(self, walk: Iterator[list[Stale]]) -> tuple[Item, ...] | None:
         if self.chances.waiting:
-            return self._chance()
-        if (batch := self._task()) is not None:
-            return batch
-        return self._batch(walk) or self._task()
+            chance = self.chances.waiting.popleft()
+            return Alone((chance.item,)) if chance.alone else (chance.item,)
+        return self._task() or self._batch(walk) or self._task()
 
     def _task(self) -> tuple[Item, ...] | None:
         """A task of an image that takes more than one."""
@@ -132,10 +130,6 @@ class Feed:
             return None
         return Alone((item,)) if self.chances.is_alone(item.image) else (item,)
 
-    def _chance(self) -> tuple[Item, ...]:
-        chance = self.chances.waiting.popleft()
-        return Alone((chance.item,)) if chance.alone else (chance.item,)
-
     def _walk(self) -> Iterator[list[Stale]]:
         """Images, renditions of one together."""
         for group in self.planned.stale():
@@ -146,17 +140,14 @@ class Feed:
         """Small images, up to a few seconds of work; large ones met on the way are put aside."""
         batch: list[Item] = []
         seconds = 0.0
-        for group in self._from_both(walk):
-            found = self._items(group)
-            cost = sum(cost for _, cost in found)
-            if found and not self._has_time(seconds + cost):
+        for items in self._from_all(walk):
+            cost = sum(cost for _, cost in items)
+            if items and not self._has_time(seconds + cost):
                 self.brake.time_is_up = True
                 break
-            for item, item_s in found:
-                batch.append(item)
-                if isinstance(item, Restore):
-                    self.estimated[item.path, item.rendition] = item_s
             seconds += cost
+            batch += [item for item, _ in items]
+            self.estimated |= {(item.path, item.rendition): s for item, s in items if isinstance(item, Restore)}
             # Towards the end batches shrink, so that the workers finish together.
             paced_s = seconds * self.pace[0] / self.pace[1]
             if batch and (paced_s >= BATCH_S / 2 or len(batch) >= min(_BATCH, 1 + (self.total - self.seen) // 8)):
@@ -167,9 +158,16 @@ class Feed:
             self.previous.commit()
         return tuple(batch)
 
-    def _from_both(self, walk: Iterator[list[Stale]]) -> Iterator[list[Stale]]:
-        while (group := self.again.popleft() if self.again else next(walk, None)) is not None:
-            yield group
+    def _from_all(self, walk: Iterator[list[Stale]]) -> Iterator[list[tuple[Item, float]]]:
+        """What is to be done next, and the seconds it should take; image by image."""
+        while True:
+            if self.headed:
+                item, spec = self.headed.popleft()
+                yield self._all_sized([replace(item, sized=True)], spec)
+            elif (group := self.again.popleft() if self.again else next(walk, None)) is not None:
+                yield self._items(group)
+            else:
+                return
 
     def _items(self, group: list[Stale]) -> list[tuple[Item, float]]:
         """The items of one image for a batch, and the seconds they should take."""
@@ -182,9 +180,14 @@ class Feed:
         if self.previous is not None:
             for item in items:
                 self.previous.put_aside(item.path, item.rendition)
-        spec = self._spec(items)
-        sized = [found for item in items if spec and (found := self._sized(item, spec))]
-        return list(sized)
+        if (file := items[0].source.local) is None:
+            # An object is fetched once, by the worker that restores it, which then knows its size.
+            return [(replace(item, sized=False), guess_s(item.settings, item.size)) for item in items]
+        spec = self._spec(items, file)
+        return self._all_sized(items, spec) if spec else []
+
+    def _all_sized(self, items: Sequence[Restore], spec: ImageSpec) -> list[tuple[Item, float]]:
+        return [found for item in items if (found := self._sized(item, spec))]
 
     def _has_time(self, seconds: float) -> bool:
         """Whether work that should take so many seconds ends in time, behind what is under way."""
@@ -195,32 +198,37 @@ class Feed:
 
     def _restore(self, stale: Stale) -> Restore:
         seen, wanted = stale.source, stale.wanted
-        name = output_name(seen.path, wanted.settings.preset.output.format)
+        known = self.planned.ledger.record(seen.path, wanted.rendition.name) if self._replaces(stale) else None
         return Restore(
             seen.path,
-            Path(seen.uri) if seen.uri else self.source / seen.path,
-            self.target / wanted.rendition.output(name),
+            spot_of(seen.uri) if seen.uri else Spot(self.source, seen.path),
+            self.common.target.name(wanted.rendition, seen.path, wanted.settings.preset.output.format),
             seen.size,
             seen.mtime_ns,
             wanted.settings,
             wanted.rendition.name,
             wanted.key,
             seen.etag,
+            known.output_etag if known else "",
         )
 
-    def _spec(self, items: Sequence[Restore]) -> ImageSpec | None:
+    def _replaces(self, stale: Stale) -> bool:
+        """Whether a result goes to a bucket where an earlier run may have stored one."""
+        return self.common.target.folder is None and stale.why != "new"
+
+    def _spec(self, items: Sequence[Restore], path: Path) -> ImageSpec | None:
         """The header of an image. None, and told, where it cannot be read."""
-        failure = None
-        for _ in range(2):
+        for again in (True, False):
             try:
-                return self.decoder.spec(items[0].source)
+                return self.decoder.spec(path)
             except RefineError as error:
                 failure = Failure("read", _reason(error, items[0]), kind=kind_of(error))
-                if failure.kind not in _GRAVE:
-                    break  # a new decoder, with nothing beside it, would say the same
-        assert failure is not None
-        for item in items:
-            self._complain(item, failure)
+                # What ended a decoder is read once more, by a new one, which has nothing beside it.
+                if again and failure.kind in _GRAVE:
+                    continue
+                for item in items:
+                    self._complain(item, failure)
+                break
         return None
 
     def _sized(self, item: Restore, spec: ImageSpec) -> tuple[Restore, float] | None:
@@ -231,29 +239,28 @@ class Feed:
         try:
             plan = item.settings.plan(spec)
             allowed_mem = item.settings.preset.plan.allowed_mem
-            file_format = output_format(plan, item.settings)
+            file_format = self.common.target.format or output_format(plan, item.settings)
             check_fits(plan.result, file_format)
             item = self._named(item, file_format, kept=file_format == spec.format)
-            cost = cost_s(plan)
-            if plan.tile_count == 1 or (cost <= BATCH_S and whole_mem(plan) <= allowed_mem):
-                return item, cost
+            if is_small(plan, allowed_mem, BATCH_S):
+                return item, cost_s(plan)
             check_ingest(plan, allowed_mem)
             check_stitch(plan, file_format, allowed_mem)
         except RefineError as error:
             self._complain(item, Failure("plan", _reason(error, item)))
             return None
-        if self._has_time(cost / self.slots):
+        if self._has_time(cost_s(plan) / self.slots):
             self.large.add(item, plan)
         return None
 
     def _named(self, item: Restore, file_format: str, *, kept: bool) -> Restore:
         """The image with the name of its result. Raises JobError where that is another image's already."""
-        if item.settings.preset.output.format != "source" or kept:
+        if self.common.target.format or item.settings.preset.output.format != "source" or kept:
             return item
         name = output_name(item.path, file_format)
         if (owner := self.planned.owner(item.path, item.rendition, name)) != item.path:
             raise JobError(f"its result would be {name}, as is that of {owner}; rename one of them")
-        return replace(item, target=self.target / (f"{item.rendition}/{name}" if item.rendition else name))
+        return replace(item, output=f"{item.rendition}/{name}" if item.rendition else name)
 
     def settle(self, outcomes: tuple[Outcome[Item, Answer], ...]) -> None:
         """Commit what was done. Raises RunError where nothing more can be written."""
@@ -274,11 +281,7 @@ class Feed:
             reason = f"its worker died, {outcome.attempts} times, the last time with no other work beside it"
             result = Failure("restore", reason, kind="poison")
         if isinstance(item, Restore):
-            should_s = self.estimated.pop((item.path, item.rendition), 0.0)
-            if isinstance(result, Failure):
-                return self._failed(item, result, outcome.attempts, final=final)
-            self._keep_pace(result.seconds, should_s)
-            return [self._praise(item, result, result.seconds, outcome.attempts)]
+            return self._small(item, result, outcome.attempts, final=final)
         if isinstance(item, Look):
             group = self.looked.pop(item.image.path)
             if isinstance(result, Failure):
@@ -290,18 +293,24 @@ class Feed:
             self._follow(self.large.took(item, result), item, result)
         return []
 
-    def _failed(self, item: Restore, failure: Failure, attempts: int, *, final: bool) -> list[Record]:
-        """The record of an image that has failed; none where it is tried again."""
-        chance = None if final else self.chances.another(item, failure, attempts)
+    def _small(self, item: Restore, result: Answer, attempts: int, *, final: bool) -> list[Record]:
+        """The record of an image that was one task; none where it turned out to be more, or is tried again."""
+        should_s = self.estimated.pop((item.path, item.rendition), 0.0)
+        if isinstance(result, Receipt):
+            if result.header is not None:
+                self.headed.append((item, result.header))
+                return []
+            self.pace = self.pace[0] + result.seconds, self.pace[1] + should_s
+            return [self._praise(item, result, result.seconds, attempts)]
+        chance = None if final else self.chances.another(item, result, attempts)
         if chance is None:
-            return [self._complaint(item, failure, attempts)]
-        logger.info("%s: %s; tried again %s", item.path, failure.reason, chance.how)
-        self.estimated[item.path, item.rendition] = 0.0
+            return [self._complaint(item, result, attempts)]
+        logger.info("%s: %s; tried again %s", item.path, result.reason, chance.how)
         self.chances.waiting.append(chance)
         return []
 
     def _fail_large(self, item: Item, failure: Failure, attempts: int, *, final: bool) -> None:
-        """Have an image of many tasks tried again from its beginning, or told."""
+        """Have an image of many tasks begun anew, or told."""
         image = self.large.failed(item, failure)
         if image is None:
             return
@@ -338,10 +347,6 @@ class Feed:
         self.planned.ledger.commit([self._praise(image.item, receipt, image.seconds, 1, px_shown=0)])
         self.large.settle(image)
 
-    def _keep_pace(self, seconds: float, should_s: float) -> None:
-        took, should = self.pace
-        self.pace = took + seconds, should + should_s
-
     def _praise(
         self, item: Restore, receipt: Receipt, seconds: float, attempts: int, px_shown: int | None = None
     ) -> Record:
@@ -359,11 +364,11 @@ class Feed:
             self.summary.flagged.append({"path": item.path, "reason": receipt.flag})
         self.summary.decided(receipt.need.decision if receipt.need else "")
         self.shown.worked(images=1, px=receipt.output_px if px_shown is None else px_shown, note=self.large.note)
-        return done_record(item, receipt, self.target, self._uri(item), seconds, attempts, notes)
+        return done_record(item, receipt, self._uri(item), seconds, attempts, notes)
 
     def _uri(self, item: Restore) -> str:
         """Where an image lies; empty for its name below the root."""
-        return "" if item.source == self.source / item.path else str(item.source)
+        return "" if item.source == Spot(self.source, item.path) else item.source.url
 
     def _complain(self, item: Restore, failure: Failure) -> None:
         self.planned.ledger.commit([self._complaint(item, failure)])
@@ -379,4 +384,4 @@ class Feed:
 
 
 def _reason(error: RefineError, item: Restore) -> str:
-    return str(error).splitlines()[0].removeprefix(f"{item.source.name}: ")
+    return str(error).splitlines()[0].removeprefix(f"{item.source.path.rpartition('/')[2]}: ")

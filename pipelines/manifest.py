@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -53,6 +53,8 @@ class Manifest:
         """Open the ledger in a folder that exists, and bring the index up to the journal."""
         self._journal_path = folder / "journal.jsonl"
         self.index = _index(folder / "manifest.sqlite")
+        self.committed: Callable[[], None] = _nothing
+        """Called after each commit."""
         self._keys: dict[str, int] = {}
         self._journal: BinaryIO = self._journal_path.open("ab")
         try:
@@ -79,6 +81,7 @@ class Manifest:
         self._journal.flush()
         os.fsync(self._journal.fileno())
         self._indexed(made, self._journal.tell())
+        self.committed()
 
     def record(self, path: str, rendition: str = "") -> Record | None:
         """The last record of a rendition of a source."""
@@ -154,16 +157,20 @@ class Manifest:
             self.index.execute("COMMIT")
         self._journal.seek(0, os.SEEK_END)
 
-    def _rewrite_journal(self) -> None:
-        self._journal.truncate(0)
-        self.index.execute("UPDATE journal SET read = 0")
+    def lines(self) -> Iterator[bytes]:
+        """The lines of a journal of all that counts now, and nothing else."""
         rows = self.index.execute(
             "SELECT 'key', json_object('key', key, 'facts', json(facts)) FROM keys UNION ALL "
             "SELECT 'item', record FROM record UNION ALL SELECT 'shard', record FROM shard"
         )
-        made = (KINDS[kind](**json.loads(text)) for kind, text in rows)
-        while some := list(islice(made, _AT_ONCE)):
-            self._journal.write(b"".join(line(entry) for entry in some))
+        return (line(KINDS[kind](**json.loads(text))) for kind, text in rows)
+
+    def _rewrite_journal(self) -> None:
+        self._journal.truncate(0)
+        self.index.execute("UPDATE journal SET read = 0")
+        lines = self.lines()
+        while some := list(islice(lines, _AT_ONCE)):
+            self._journal.write(b"".join(some))
         self._journal.flush()
         os.fsync(self._journal.fileno())
         self.index.execute("UPDATE journal SET read = ?", (self._journal.tell(),))
@@ -205,6 +212,10 @@ class Manifest:
             "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*name, *compared, *result)
         )
         self.index.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", (*name, json.dumps(asdict(entry))))
+
+
+def _nothing() -> None:
+    """What most ledgers do after a commit."""
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from pipelines import identity, tasks
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError
 from pipelines.naming import Rendition
+from pipelines.place import Folder, Spot
 from pipelines.previous import undo
+from pipelines.targets import Files
 from refine.preset import load_preset
 from refine.settings import Settings, Size
 
@@ -59,12 +61,12 @@ def test_renditions_share_their_decoding(tmp_path, monkeypatch):
     status = source.stat()
     items = [
         tasks.Restore(
-            *("a.png", source, tmp_path / name / "a.png", status.st_size, status.st_mtime_ns),
+            *("a.png", Spot(Folder(tmp_path), "a.png"), f"{name}/a.png", status.st_size, status.st_mtime_ns),
             *(Rendition(name, side).settings(settings_for()), name),
         )
         for name, side in (("zoom", 80), ("page", 40), ("thumb", 20))
     ]
-    common = tasks.Common(tasks.Engine(), tasks.Limits())
+    common = tasks.Common(tasks.Engine(), tasks.Limits(), Files(Folder(tmp_path)))
     alone = [tasks.performed((item,), common)[0].output_sha256 for item in items]
     looked = []
     assess = tasks.assess

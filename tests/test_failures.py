@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from strategies_files import picture, write_picture
 
-from pipelines import failures, tasks
+from pipelines import failures, place
 from pipelines.chances import LEAST_BLOCK, Chances, asked_key, note
 from pipelines.errors import StoreError
 from pipelines.failures import kind_of, pauses
+from pipelines.place import Folder, Spot
+from pipelines.targets import Files
 from pipelines.tasks import Common, Failure, Restore, performed
 from refine import session
 from refine.errors import (
@@ -76,7 +78,7 @@ def item_of(folder, name="a.png"):
     """A picture that is to be restored."""
     path = write_picture(folder / name, picture(8, 8))
     status = path.stat()
-    return Restore(name, path, folder / "out" / name, status.st_size, status.st_mtime_ns, SETTINGS, key="ab")
+    return Restore(name, Spot(Folder(folder), name), name, status.st_size, status.st_mtime_ns, SETTINGS, key="ab")
 
 
 @pytest.mark.parametrize(("error", "tries"), [(OSError(5, "no"), 5), (MemoryError(), 1), (ImageReadError("no"), 1)])
@@ -89,8 +91,9 @@ def test_only_the_transient_is_tried_again_at_once(tmp_path, monkeypatch, error,
         asked.append(1)
         raise error
 
-    monkeypatch.setattr(tasks, "publish", refusing)
-    (failure,) = performed((item_of(tmp_path),), Common(Engine(), Limits()))
+    monkeypatch.setattr(place, "publish", refusing)
+    target = Files(Folder(tmp_path / "out"))
+    (failure,) = performed((item_of(tmp_path),), Common(Engine(), Limits(), target))
     assert (len(asked), failure.tries, failure.stage, failure.kind) == (tries, tries, "write", kind_of(error))
 
 
