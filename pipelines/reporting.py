@@ -11,7 +11,7 @@ from pipelines.options import Talk, talking
 from pipelines.recording import remade
 from pipelines.summary import printable
 from pipelines.talk import listen
-from pipelines.targets import target_of
+from pipelines.targets import target_named
 
 _file = click.Path(path_type=Path)
 
@@ -26,5 +26,5 @@ def report(target: str, state: Path | None, talk: Talk) -> None:
     Example: refine report shop
     """
     listen(talk)
-    path = remade(target_of(target, "zarr" if target.rstrip("/").lower().endswith(".zarr") else "files"), state)
+    path = remade(target_named(target), state)
     click.echo(json.dumps({"report": str(path)}) if talk.as_json else printable(str(path)))

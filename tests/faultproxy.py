@@ -34,6 +34,12 @@ class FaultProxy(socketserver.ThreadingTCPServer):
         self.seen: Counter[tuple[str, str]] = Counter()
         self.lock = threading.Lock()
 
+    def clear(self) -> None:
+        """Forget what was asked so far."""
+        with self.lock:
+            for counter in (self.asked, self.faults, self.seen):
+                counter.clear()
+
     @property
     def url(self) -> str:
         """Its own address."""
