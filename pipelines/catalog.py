@@ -16,10 +16,12 @@ from typing import Literal
 from distributed import Client
 
 from pipelines import progress, tasks, tree
+from pipelines.brake import Brake, Tolerance, check_space
 from pipelines.cluster import Cluster, connected
 from pipelines.draw import Draw
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
+from pipelines.forecast import bytes_to_write
 from pipelines.holding import held_ledger, ledger_folder
 from pipelines.ingest import Origin
 from pipelines.inventory import listing
@@ -61,6 +63,10 @@ class Terms:
     """Whether results whose source is gone are removed."""
     keep_previous: bool = False
     """Whether what is replaced or removed is kept for one night; see `pipelines.previous`."""
+    until: float | None = None
+    """When nothing is to be under way any more, s since 1970; None for no such time."""
+    max_failures: Tolerance | None = None
+    """How many images may fail before the run stops; None for any number."""
     metrics: Path | None = None
     """File for the run's metrics; None for none."""
     to: Literal["files", "zarr"] = "files"
@@ -199,13 +205,25 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
         if night.terms.prune:
             summary.pruned = prune(plan, night.target, previous)
         large = LargeImages(own / "work", plan.ledger)
-        feed = Feed(place_of(night.found.root), night.common, plan, decoder, shown, summary, large)
+        brake = Brake(night.target.folder or own, summary, night.terms.until, night.terms.max_failures)
+        feed = Feed(place_of(night.found.root), night.common, plan, decoder, shown, summary, large, brake)
         feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
+        _check_space(night, plan, total)
         _work_through(feed, cluster)
+    summary.left = total - feed.settled
     if not any((own / "work").glob("*")):
         shutil.rmtree(own / "work", ignore_errors=True)
     if feed.lost and night.target.folder is not None:
         tree.sweep(night.target.folder)
+    if brake.reason:
+        raise RunError(f"{brake.reason}; {summary.left} results are left: see to it, and start the same command again")
+
+
+def _check_space(night: Night, plan: Planned, total: int) -> None:
+    """Raise JobError where TARGET has not the room for half of the results; say so where it may be too little."""
+    folder = night.target.folder
+    if total and folder is not None and (said := check_space(folder, bytes_to_write(plan, night.found.root))):
+        logger.warning("%s", said)
 
 
 @contextmanager
@@ -239,9 +257,15 @@ def _work_through(feed: Feed, cluster: Cluster) -> None:
     except StopIteration:
         return  # nothing changed: no cluster is started
     with connected(cluster) as client:
-        feed.behaviour = _agreed(client, feed)
+        feed.behaviour, feed.slots = _agreed(client, feed), _slots(client)
         for outcomes in streamed(client, chain([first], batches), partial(tasks.performed, common=feed.common)):
             feed.settle(outcomes)
+
+
+def _slots(client: Client) -> int:
+    """How many tasks run at once."""
+    count: dict[str, int] = client.nthreads()  # type: ignore[no-untyped-call]
+    return max(1, sum(count.values()))
 
 
 def _agreed(client: Client, feed: Feed) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from pipelines.brake import Tolerance, deadline, tolerance
 from pipelines.catalog import Terms
 from pipelines.catalog import catalog as make
 from pipelines.cluster import Cluster
@@ -39,6 +41,8 @@ _file = click.Path(path_type=Path)
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
 @click.option("--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images.")
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
+@click.option("--deadline", "by", metavar="HH:MM", help="Begin nothing that would not end by then; the rest is left.")
+@click.option("--max-failures", "allowed", metavar="N|P%", help="Stop where more images fail: so many, or percent.")
 @click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
 @wished
 @placed
@@ -55,6 +59,8 @@ def catalog(  # noqa: PLR0913  one for each option
     keep_previous: bool,
     to: Literal["files", "zarr"],
     state: Path | None,
+    by: str | None,
+    allowed: str | None,
     metrics: Path | None,
     settings: Settings,
     cluster: Cluster,
@@ -76,8 +82,15 @@ def catalog(  # noqa: PLR0913  one for each option
     if redo and keep:
         raise JobError("--redo and --keep say the opposite; leave out one of them")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
-    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous, metrics, to, state)
+    terms = Terms(
+        renditions(rendered, settings), unasked, prune, keep_previous, *_bounds(by, allowed), metrics, to, state
+    )
     conclude(make(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
+
+
+def _bounds(by: str | None, allowed: str | None) -> tuple[float | None, Tolerance | None]:
+    until = None if by is None else deadline(by, datetime.now().astimezone()).timestamp()
+    return until, None if allowed is None else tolerance(allowed)
 
 
 @click.command()

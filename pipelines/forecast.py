@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from pipelines.estimate import cost_s, file_nbytes
 from pipelines.output import output_format
-from pipelines.place import Found, Place, Spot, spot_of
+from pipelines.place import Found, Place, Spot, place_of, spot_of
 from pipelines.planning import REASONS, Planned, Stale
 from pipelines.summary import printable
 from refine.decoder import Decoder
@@ -106,6 +106,11 @@ def forecast(plan: Planned, source: Place, skipped: int) -> Forecast:
         bytes_estimate=nbytes,
         basis=basis,
     )
+
+
+def bytes_to_write(plan: Planned, root: str) -> int:
+    """Bytes by which TARGET grows in a run of a plan, about: what is made anew takes the place of what is there."""
+    return max(0, _work(plan, place_of(root), sum(plan.counts.values()))[2] - plan.replaced_nbytes)
 
 
 def _work(plan: Planned, source: Place, stale: int) -> tuple[int, float, int, str]:

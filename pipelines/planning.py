@@ -142,6 +142,15 @@ class Planned:
         """How many results are stale, by reason."""
         return dict(self.roll.index.execute("SELECT why, count(*) FROM plan.stale GROUP BY why"))
 
+    @property
+    def replaced_nbytes(self) -> int:
+        """Bytes of the results that are there and are made anew."""
+        ((nbytes,),) = self.roll.index.execute(
+            "SELECT ifnull(sum(p.nbytes), 0) FROM plan.stale s JOIN item i ON i.path = s.path "
+            "AND i.rendition = s.rendition JOIN plan.present p ON p.path = i.output"
+        )
+        return int(nbytes)
+
     def pairs(self) -> dict[tuple[int, int], int]:
         """How many finished results are stale only for their key, by the numbers of the old and the new one."""
         rows = self.roll.index.execute("SELECT old, now, count(*) FROM plan.stale WHERE why = 'key' GROUP BY 1, 2")

@@ -60,6 +60,8 @@ class Record:
     """What an object store calls the result as it was stored; empty for a file."""
     uri: str = ""
     """Where the source lies; empty for its name below SOURCE."""
+    kind: str = ""
+    """Of its failure; see `pipelines.failures`."""
 
     def __post_init__(self) -> None:
         # JSON gives a list back.

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,7 @@ from pipelines import ingest, store
 from pipelines.assessing import Need, flag, need
 from pipelines.errors import StoreError
 from pipelines.estimate import is_small
+from pipelines.failures import Kind, kind_of, pauses
 from pipelines.ingest import Origin
 from pipelines.output import Output, deed, output, output_format
 from pipelines.place import Found, Spot
@@ -37,10 +39,6 @@ from refine.window import Window
 
 logger = logging.getLogger(__name__)
 
-_TRIES = 3
-"""How often a disk or a network may refuse before an item fails."""
-_PAUSE_S = 0.2
-"""Before the second try; doubled before each further one."""
 _STOPPING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What the disk says when no other image can be written either."""
 
@@ -190,6 +188,8 @@ class Failure:
     """Wall time until it failed."""
     tries: int = 1
     """How often it was tried."""
+    kind: Kind = "deterministic"
+    """What may help; see `pipelines.failures`."""
 
 
 class _DamagedError(StoreError):
@@ -252,15 +252,17 @@ class Stage:
 def attempted(work: Callable[[Stage], Receipt], name: str) -> Receipt | Failure:
     """The receipt of a piece of work, or why there is nothing: tried again where the disk or the network said no."""
     started = time.perf_counter()
-    for attempt in range(1, _TRIES + 1):
+    waits = pauses()
+    for attempt in count(1):
         stage = Stage()
         try:
             return replace(work(stage), seconds=time.perf_counter() - started, tries=attempt)
         except Exception as error:  # noqa: BLE001  One image's failure must not stop the job, whatever it is.
             failure = _failure(error, stage.name, name)
-            if attempt == _TRIES or failure.stops_run or not _may_pass(error):
+            wait_s = next(waits, None)
+            if wait_s is None or failure.stops_run or failure.kind != "transient":
                 return replace(failure, seconds=time.perf_counter() - started, tries=attempt)
-            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
+            time.sleep(wait_s)
     raise AssertionError
 
 
@@ -478,14 +480,7 @@ def _failure(error: Exception, stage: str, name: str) -> Failure:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {reason}"
     damaged = error.tiles if isinstance(error, _DamagedError) else ()
-    return Failure(stage, reason[:500], _number(error) in _STOPPING, damaged)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether trying again may help: the disk or the network said no, not the image."""
-    if isinstance(error, RefineError):
-        return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, RefineError)
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+    return Failure(stage, reason[:500], _number(error) in _STOPPING, damaged, kind=kind_of(error))
 
 
 def _number(error: BaseException) -> int | None:

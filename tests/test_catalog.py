@@ -13,7 +13,8 @@ import pytest
 from strategies_files import assessed_plan, picture, read_picture, small_tree, write_picture
 
 from pipelines import catalog as catalogs
-from pipelines import estimate, feed, graph, manifest, place, store, tasks
+from pipelines import estimate, failures, feed, graph, manifest, place, store, tasks
+from pipelines.brake import Brake
 from pipelines.catalog import catalog
 from pipelines.errors import JobError, RunError
 from pipelines.large import LargeImages, work_name
@@ -194,7 +195,9 @@ def test_full_disk_stops_the_run(tmp_path):
     with manifest.opened(tmp_path) as ledger:
         planned = Planned(ledger, None, {})
         common = Common(Engine(), Limits(), Files(Folder(tmp_path)))
-        made = feed.Feed(Folder(tmp_path), common, planned, None, _Silent(), Summary(), LargeImages(tmp_path, ledger))
+        large, summary = LargeImages(tmp_path, ledger), Summary()
+        brake = Brake(tmp_path, summary)
+        made = feed.Feed(Folder(tmp_path), common, planned, None, _Silent(), summary, large, brake)
         failure = Failure("write", "No space left on device", stops_run=True)
         with pytest.raises(RunError, match="No space left"):
             made.settle((Outcome(item, failure),))
@@ -313,7 +316,7 @@ def test_large_image_resumes_at_its_missing_tiles(large, tmp_path):
 
 def test_one_failure_keeps_no_other_from_being_done(tmp_path, monkeypatch):
     """In one batch the image after a failing one is done, whatever the failure is."""
-    monkeypatch.setattr(tasks, "_PAUSE_S", 0)
+    monkeypatch.setattr(failures, "_PAUSE_S", 0)
     common = Common(Engine(), Limits(), Files(Folder(tmp_path / "out")))
     items = []
     for name in ("a.png", "b.png"):
@@ -330,7 +333,7 @@ def test_one_failure_keeps_no_other_from_being_done(tmp_path, monkeypatch):
 
 def test_disk_that_refuses_for_a_moment_is_asked_again(tmp_path, monkeypatch):
     """An error of the disk that passes costs a second try, not the image."""
-    monkeypatch.setattr(tasks, "_PAUSE_S", 0)
+    monkeypatch.setattr(failures, "_PAUSE_S", 0)
     publish, refused = place.publish, []
 
     def refusing_once(path, data):
