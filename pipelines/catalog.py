@@ -104,7 +104,8 @@ def catalog(
     with night.planned() as plan, recorded(asked, plan.ledger, night.summary, night.drawn):
         night.check_unasked(plan)
         run(night, plan, asked.cluster, quiet=quiet)
-        night.target.finish(plan.ledger.records("done"))
+        changed = bool(plan.counts or night.summary.pruned)
+        night.target.finish(plan.ledger.records("done"), changed=changed)
     return night.summary
 
 

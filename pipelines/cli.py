@@ -29,6 +29,8 @@ from pipelines.reporting import report, retry
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
+from pipelines.targets import target_named
+from pipelines.verifying import is_catalog, verified_catalog
 from pipelines.view import serve
 from refine._version import __version__
 from refine.assess import assess as assessed
@@ -97,15 +99,19 @@ refine.add_command(retry)
 
 
 @refine.command()
-@click.argument("target", type=_file)
+@click.argument("target")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @talking
-def verify(target: Path, talk: Talk) -> None:
+def verify(target: str, state: Path | None, talk: Talk) -> None:
     """Read a finished target again and name every file that is not as it was written. Changes nothing.
+
+    TARGET is that of a scan or a poster, or of a catalog: a folder, a zarr store, or s3://bucket/prefix.
 
     Example: refine verify map.zarr
     """
     listen(talk)
-    found = verified(target)
+    place = target_named(target)
+    found = verified_catalog(place, state) if is_catalog(place, state) else verified(Path(target))
     if talk.as_json:
         click.echo(json.dumps({"checked": found.checked, "wrong": [asdict(one) for one in found.wrong]}))
     else:

@@ -15,7 +15,7 @@ from pipelines.options import Talk, placed, talking
 from pipelines.recording import last_of, remade
 from pipelines.summary import printable
 from pipelines.talk import conclude, listen
-from pipelines.targets import Target, target_of
+from pipelines.targets import target_named
 from refine.session import Engine
 
 _file = click.Path(path_type=Path)
@@ -31,7 +31,7 @@ def report(target: str, state: Path | None, talk: Talk) -> None:
     Example: refine report shop
     """
     listen(talk)
-    path = remade(_named(target), state)
+    path = remade(targettarget_named(target), state)
     click.echo(json.dumps({"report": str(path)}) if talk.as_json else printable(str(path)))
 
 
@@ -49,13 +49,9 @@ def retry(target: str, *, quarantined: bool, state: Path | None, cluster: Cluste
     Example: refine retry shop --quarantined
     """
     listen(talk)
-    run = last_of(_named(target), state)
+    run = last_of(target_named(target), state)
     wish = unpacked(run)
     only: Literal["failed", "quarantined"] = "quarantined" if quarantined else "failed"
     terms = Terms(wish.renditions, to=wish.to, state=state, retry=only)
     engine = Engine(wish.provider)
     conclude(catalog(run.source, target, wish.settings, cluster, terms=terms, engine=engine, quiet=talk.quiet), talk)
-
-
-def _named(target: str) -> Target:
-    return target_of(target, "zarr" if target.rstrip("/").lower().endswith(".zarr") else "files")

@@ -15,7 +15,7 @@ from typing import cast
 
 from pipelines import ingest, store
 from pipelines.assessing import Need, flag, need
-from pipelines.errors import StoreError
+from pipelines.errors import OutageError, StoreError
 from pipelines.estimate import is_small
 from pipelines.failures import Kind, kind_of, pauses, reason_of
 from pipelines.ingest import Origin
@@ -477,7 +477,8 @@ def _failure(error: Exception, stage: str, name: str) -> Failure:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {reason}"
     damaged = error.tiles if isinstance(error, _DamagedError) else ()
-    return Failure(stage, reason[:500], _number(error) in _STOPPING, damaged, kind=kind_of(error))
+    stops_run = _number(error) in _STOPPING or isinstance(error, OutageError)
+    return Failure(stage, reason[:500], stops_run, damaged, kind=kind_of(error))
 
 
 def _number(error: BaseException) -> int | None:
