@@ -31,7 +31,7 @@ def report(target: str, state: Path | None, talk: Talk) -> None:
     Example: refine report shop
     """
     listen(talk)
-    path = remade(targettarget_named(target), state)
+    path = remade(target_named(target), state)
     click.echo(json.dumps({"report": str(path)}) if talk.as_json else printable(str(path)))
 
 
