@@ -22,7 +22,7 @@ from pipelines.derivative import verified
 from pipelines.doctor import findings
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import cost_s, file_nbytes
-from pipelines.options import Talk, placed, provider, talking, wished, wished_with
+from pipelines.options import Talk, placed, provider, repairing, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
 from pipelines.reporting import report
@@ -72,12 +72,21 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
 @click.option("--bagit", is_flag=True, help="Put the result into a BagIt bag: TARGET.bag.")
+@repairing
 @wished_with("archive")
 @placed
 @provider
 @talking
 def scan(
-    source: Path, target: Path, *, bagit: bool, settings: Settings, cluster: Cluster, provider: str, talk: Talk
+    source: Path,
+    target: Path,
+    *,
+    bagit: bool,
+    repair: bool,
+    settings: Settings,
+    cluster: Cluster,
+    provider: str,
+    talk: Talk,
 ) -> None:
     """Restore a scan of any size into an OME-Zarr (.zarr), BigTIFF (.tif) or Deep Zoom (.dzi); SOURCE is only read.
 
@@ -86,7 +95,9 @@ def scan(
     Example: refine scan map.tif map.zarr --workers 4
     """
     listen(talk)
-    conclude(scans.scan(source, target, settings, cluster, engine=Engine(provider), bag=bagit, quiet=talk.quiet), talk)
+    engine, quiet = Engine(provider), talk.quiet
+    done = scans.scan(source, target, settings, cluster, engine=engine, bagged=bagit, repair=repair, quiet=quiet)
+    conclude(done, talk)
 
 
 refine.add_command(poster)
@@ -99,7 +110,9 @@ refine.add_command(report)
 @click.argument("target", type=_file)
 @talking
 def verify(target: Path, talk: Talk) -> None:
-    """Read a finished target again and name every file that is not as it was written. Changes nothing.
+    """Read a finished target, or its bag, again and name every file that is not as it was written. Changes nothing.
+
+    The scan or poster that made it makes such files anew when it is started again with --repair.
 
     Example: refine verify map.zarr
     """
@@ -111,6 +124,8 @@ def verify(target: Path, talk: Talk) -> None:
         for one in found.wrong:
             click.echo(printable(f"{one.path}: {one.why}"))
         click.echo(f"{found.checked} files checked, {len(found.wrong)} wrong")
+        if found.wrong:
+            click.echo("start the command that made it again with --repair: it makes anew what is wrong, and no more")
     if found.wrong:
         sys.exit(FAILED)
 

@@ -52,7 +52,7 @@ SIZES = [
 def words(**others):
     """What was asked for, as the command line gives it."""
     usual = {
-        "size": "60x45mm", "ppi": "150", "mode": "fill", "anchor": "centre", "crop": None, "turn": "auto",
+        "size": "60x45mm", "ppi": "150", "fill": False, "fit": False, "anchor": "centre", "crop": None, "turn": "auto",
         "border": None, "bleed": None, "wrap": None, "edge": None, "safe": None, "background": None, "medium": None,
         "distance": None, "profile": None, "intent": "relative", "no_black_point": False, "depth": None, "panels": None,
         "panel_size": None, "overlap": None, "marks": None, "paper_white": False, "force": False, "preset": "print",
