@@ -139,6 +139,15 @@ class Bucket:
         except StoreError as error:
             raise JobError(str(error)) from error
 
+    def check_conditions(self, path: str) -> None:
+        """Raise JobError where the store stores an object in spite of its condition. path: one that may be damaged."""
+        for header, condition in (("If-None-Match", {"IfNoneMatch": "*"}), ("If-Match", {"IfMatch": '"0"'})):
+            try:
+                s3.asked("put_object", path, {**self._object(path), **condition}, b"")
+            except s3.UnmetError:
+                continue
+            raise JobError(f"{self.url}: its store does not heed {header}: runs could overwrite one another")
+
     def _key(self, path: str) -> str:
         return f"{self.prefix}/{path}" if self.prefix and path else self.prefix or path
 

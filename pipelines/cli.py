@@ -25,10 +25,12 @@ from pipelines.estimate import cost_s, file_nbytes
 from pipelines.options import Talk, placed, provider, repairing, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
-from pipelines.reporting import report
+from pipelines.reporting import report, retry
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
+from pipelines.targets import target_named
+from pipelines.verifying import is_catalog, verified_catalog
 from pipelines.view import serve
 from refine._version import __version__
 from refine.assess import assess as assessed
@@ -104,27 +106,32 @@ refine.add_command(poster)
 refine.add_command(catalog)
 refine.add_command(undo)
 refine.add_command(report)
+refine.add_command(retry)
 
 
 @refine.command()
-@click.argument("target", type=_file)
+@click.argument("target")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @talking
-def verify(target: Path, talk: Talk) -> None:
-    """Read a finished target, or its bag, again and name every file that is not as it was written. Changes nothing.
+def verify(target: str, state: Path | None, talk: Talk) -> None:
+    """Read a finished target again and name every file that is not as it was written. Changes nothing.
 
-    The scan or poster that made it makes such files anew when it is started again with --repair.
+    TARGET is that of a scan or a poster, a bag, or that of a catalog: a folder, a zarr store, or s3://bucket/prefix.
+    A scan or poster makes what is wrong anew when it is started again with --repair.
 
     Example: refine verify map.zarr
     """
     listen(talk)
-    found = verified(target)
+    place = target_named(target)
+    of_catalog = is_catalog(place, state)
+    found = verified_catalog(place, state) if of_catalog else verified(Path(target))
     if talk.as_json:
         click.echo(json.dumps({"checked": found.checked, "wrong": [asdict(one) for one in found.wrong]}))
     else:
         for one in found.wrong:
             click.echo(printable(f"{one.path}: {one.why}"))
         click.echo(f"{found.checked} files checked, {len(found.wrong)} wrong")
-        if found.wrong:
+        if found.wrong and not of_catalog:
             click.echo("start the command that made it again with --repair: it makes anew what is wrong, and no more")
     if found.wrong:
         sys.exit(FAILED)

@@ -88,7 +88,8 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def remove_files(target: Path) -> None:
-    """Remove the files of a target that is no folder, and not its record."""
-    for _, path in list(derivative.files(target)):
-        path.unlink()
+def remove_tiles(target: Path) -> None:
+    """Remove a Deep Zoom, but for its record."""
+    for path in (target, target.with_name(f"{target.stem}_files")):
+        if path.exists():
+            remove(path)

@@ -136,7 +136,7 @@ def carried_out(job: Job, cluster: Cluster, *, repair: bool = False, quiet: bool
     if before and before.wrong:
         told = "; ".join(f"{one.path}: {one.why}" for one in before.wrong[:3])
         count = counted(len(before.wrong), "file")
-        logger.warning("%s: %s not as written, which is made anew: %s", job.target.name, count, told)
+        logger.warning("%s: is made whole again, %s wrong: %s", job.target.name, count, told)
     with _held(job) as ledger:
         _begin(job, ledger, before)
         run = Run(job, ledger, summary, before)
@@ -170,6 +170,7 @@ def _held(job: Job) -> Iterator[Manifest]:
             own.mkdir(parents=True, exist_ok=True)
             ledger = stack.enter_context(manifest.opened(own))
         except (OSError, sqlite3.OperationalError) as error:
+            shutil.rmtree(new[-1], ignore_errors=True) if new else None
             why = (isinstance(error, OSError) and error.strerror) or error
             raise ImageWriteError(f"{job.target.name}: cannot be stored: {why}; name a target elsewhere") from error
         try:

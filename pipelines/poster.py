@@ -80,7 +80,8 @@ class Offer:
             *self.promise.lines(),
             (
                 f"work       {counted(self.plan.tile_count, 'tile')} of {self.plan.tile} px{split}, "
-                f"about {_time(self.seconds)} on one core; {self.worker_mem / 1e6:.0f} MB a worker, {self.decoder_mem / 1e6:.0f} MB its decoder; "
+                f"about {_time(self.seconds)} on one core; "
+                f"{self.worker_mem / 1e6:.0f} MB a worker, {self.decoder_mem / 1e6:.0f} MB its decoder; "
                 f"{byte_size(self.disk_nbytes)} of disk"
             ),
         ]

@@ -124,7 +124,7 @@ def _finish(run: Run, settings: Settings, form: str) -> None:
     elif form == "dzi":
         if run.before is not None:
             # Its tiles would be kept for what they were, and one of them is not that.
-            mending.remove_files(job.target)
+            mending.remove_tiles(job.target)
         deepzoom.export(finished[0][0], job.target, finished[0][1])
     shards = (one for work in run.pages for one in run.written(work.page))
     written = {path.relative_to(job.image).as_posix(): shard.sha256 for _, shard, path in shards}

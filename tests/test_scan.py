@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from pipelines import scan as scans
 from pipelines.derivative import verified
 from pipelines.errors import JobError
 from pipelines.scan import scan
-from refine.errors import RefineError
+from refine.errors import ImageWriteError, RefineError
 from refine.imagefile import read_image
 from refine.preset import load_preset
 from refine.settings import Settings, Size
@@ -173,6 +175,62 @@ def test_scan_refuses_targets(tmp_path, source, shared, name):
         scan(source, tmp_path / name, settings_for(), shared, quiet=True)
     assert len(str(refused.value).splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["page.tif"]
+
+
+@pytest.mark.parametrize("name", ["a.zarr/b.zarr", "a.zarr/0/b.tif", "a.zarr.bag/b.zarr", "a.zarr.bag/data/b.zarr"])
+def test_scan_refuses_to_write_into_a_target(tmp_path, source, shared, name):
+    """Nothing may come into a finished result, nor into its bag: both would no longer be what was recorded."""
+    bagged = ".bag" in name
+    scan(source, tmp_path / "a.zarr", settings_for(), shared, bagged=bagged, quiet=True)
+    before = contents(tmp_path / "a.zarr")
+    with pytest.raises(JobError, match=r"lies in a\.zarr.*, which is a result itself; name a TARGET beside it|make it"):
+        scan(source, tmp_path / name, settings_for(), shared, quiet=True)
+    assert contents(tmp_path / "a.zarr") == before
+
+
+@pytest.mark.parametrize("bagged", [False, True])
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+def test_scan_says_that_the_disk_has_no_room(tmp_path, source, shared, monkeypatch, name, bagged):
+    """Bytes are told in units that fit them, and nothing is left of what was begun."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 21_500))
+    with pytest.raises(JobError, match=r"a\.\w+ needs [\d.]+ MB more of disk, 21\.5 kB are free; make room"):
+        scan(source, tmp_path / name, settings_for(), shared, bagged=bagged, quiet=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["page.tif"]
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_targets_that_cannot_be_written_are_refused_in_one_line(tmp_path, source, shared, monkeypatch, name, call):
+    """A folder without the right to write: the same words as of any other result."""
+    real = getattr(Path, call)
+
+    def refused(path, *args, **more):
+        if ".refine" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(Path, call, refused)
+    with pytest.raises(
+        ImageWriteError, match=rf"^{name}: cannot be stored: Permission denied; name a target elsewhere$"
+    ):
+        scan(source, tmp_path / name, settings_for(), shared, quiet=True)
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["page.tif"]
+
+
+def test_targets_in_proc_are_refused_in_one_line(source, shared):
+    """A file system that takes no folders."""
+    with pytest.raises(ImageWriteError, match=r"^x\.zarr: cannot be stored: "):
+        scan(source, Path("/proc/x.zarr"), settings_for(), shared, quiet=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_scan_keeps_the_depth(tmp_path, shared, dtype):
+    """What a channel holds stays as it is, by the preset that scans have."""
+    path = tmp_path / "page.tif"
+    tifffile.imwrite(path, picture(300, 200, 3, dtype), photometric="rgb")
+    scan(path, tmp_path / "a.tif", settings_for(), shared, quiet=True)
+    assert tifffile.imread(tmp_path / "a.tif").dtype == dtype
 
 
 def test_scan_refuses_a_strangers_folder(tmp_path, source, shared):
