@@ -195,7 +195,7 @@ def check_apart(source: Path, target: Path) -> None:
     if inner == outer or inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise JobError(f"TARGET {target} is, holds or lies in SOURCE {source}; name a TARGET beside it")
     around = target.absolute().parents
-    for folder in around[2:] if bag.is_in_bag(target) else around:
+    for folder in reversed(around[2:] if bag.is_in_bag(target) else around):
         if derivative.is_target(folder):
             raise JobError(f"TARGET {target} lies in {folder.name}, which is a result itself; name a TARGET beside it")
 
