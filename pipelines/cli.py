@@ -25,7 +25,7 @@ from pipelines.estimate import cost_s, file_nbytes
 from pipelines.options import Talk, placed, provider, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
-from pipelines.reporting import report
+from pipelines.reporting import report, retry
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
@@ -95,6 +95,7 @@ refine.add_command(poster)
 refine.add_command(catalog)
 refine.add_command(undo)
 refine.add_command(report)
+refine.add_command(retry)
 
 
 @refine.command()
