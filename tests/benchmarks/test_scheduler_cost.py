@@ -114,9 +114,9 @@ def test_scheduler_cost(tmp_path: Path) -> None:
             "What an image costs the driver and the scheduler, without the work on it",
             ("", "images", "µs an image, user", "µs an image, system", "of the workers' time used"),
             rows,
-            "CPU of the process of driver and scheduler. Items, settings and receipts are real, the work is a wait; of the "
-            "ledger user and system are one. The last share is the wall time of one worker by that of two with twice as "
-            "much to do. On a machine with much else to do, a message costs several times what it does on an idle one: "
-            "compare with the line of those that go one by one.",
+            "CPU of the process of driver and scheduler. Items, settings and receipts are real, the work is a wait; "
+            "of the ledger user and system are one. The last share is the wall time of one worker by that of two with "
+            "twice as much to do. Where the machine has much else to do, a message costs several times what it does "
+            "on an idle one: compare with the line of those that go one by one.",
         )
     )
