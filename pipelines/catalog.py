@@ -20,6 +20,7 @@ from pipelines import manifest, progress, tasks, tree
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
+from pipelines.forecast import Forecast, forecast
 from pipelines.ingest import Origin
 from pipelines.inventory import listing
 from pipelines.large import LargeImages, sweep_work
@@ -81,6 +82,20 @@ def catalog(
         run(night, plan, cluster or Cluster(), quiet=quiet)
     night.summary.seconds = time.monotonic() - started
     return night.summary
+
+
+def foreseen(
+    source: str | os.PathLike[str], target: Path, settings: Settings, renditions: tuple[Rendition, ...]
+) -> Forecast:
+    """What `catalog` would do. Where there is no ledger yet, nothing is left where it would be."""
+    night = Night(listing(source), target, settings, Terms(renditions), Common(Engine(), Limits()))
+    fresh = not target.exists()
+    try:
+        with night.planned() as plan:
+            return forecast(plan, Path(night.found.root), night.found.skipped)
+    finally:
+        if fresh:
+            shutil.rmtree(target, ignore_errors=True)
 
 
 @dataclass(slots=True)

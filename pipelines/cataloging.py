@@ -9,6 +9,7 @@ from typing import Literal
 
 import click
 
+from pipelines.canary import tried
 from pipelines.catalog import Terms
 from pipelines.catalog import catalog as make
 from pipelines.cluster import Cluster
@@ -23,18 +24,23 @@ from refine.settings import Settings
 _file = click.Path(path_type=Path)
 
 
-@click.command()
-@click.argument("source")
-@click.argument("target", type=_file)
-@click.option(
+rendered = click.option(
     "--rendition",
     "rendered",
     multiple=True,
     metavar="NAME=LONGSIDE[:FORMAT]",
     help="One of several results of each image, in TARGET/NAME; give it again for another.",
 )
+"""Puts `rendered` into a command."""
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target", type=_file)
+@rendered
 @click.option("--redo", is_flag=True, help="Make anew what another network, version or processor would make otherwise.")
 @click.option("--keep", is_flag=True, help="Leave such results as they are; do what is new or changed.")
+@click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
 @click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
 @wished
@@ -48,6 +54,7 @@ def catalog(  # noqa: PLR0913  one for each option
     rendered: tuple[str, ...],
     redo: bool,
     keep: bool,
+    canary: int | None,
     prune: bool,
     keep_previous: bool,
     settings: Settings,
@@ -65,11 +72,20 @@ def catalog(  # noqa: PLR0913  one for each option
     Example: refine catalog photos shop --long-side 1600 --workers 4
     """
     listen(talk)
-    if redo and keep:
-        raise JobError("--redo and --keep say the opposite; leave out one of them")
+    if redo + keep + (canary is not None) > 1:
+        raise JobError("--canary tries, --redo makes and --keep leaves what would be made anew; give one of them")
+    if canary is not None and (prune or keep_previous):
+        raise JobError("--canary changes nothing in TARGET; leave out --prune and --keep-previous")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
     terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous)
-    conclude(make(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
+    engine = Engine(provider)
+    if canary is None:
+        summary = make(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet)
+    else:
+        summary = tried(source, target, settings, cluster, canary, terms=terms, engine=engine, quiet=talk.quiet)
+        if not talk.quiet and not talk.as_json:
+            click.echo(f"before and after: {summary.report}")
+    conclude(summary, talk)
 
 
 @click.command()

@@ -289,6 +289,8 @@ def with_options(settings: Settings, options: str, renditions: Sequence[Renditio
     sizes = {name: values.pop(name) for name in ("scale", "long_side", "size") if name in values}
     if sizes and any(r.long_side for r in renditions):
         raise JobError(f"the manifest gives {' and '.join(sizes)}, and so do renditions; leave out one of them")
+    if own := next((name for name in values if name.startswith("plan.")), None):
+        raise JobError(f"{own} is that of the run, not of single images; leave it out of the manifest")
     try:
         made = replace(settings, preset=adjusted(settings.preset, values, "the manifest"))
         return replace(made, size=_size(sizes)) if sizes else made
