@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from distributed import Client
 
 from pipelines import manifest, progress, tasks, tree
 from pipelines.cluster import Cluster, connected
+from pipelines.draw import Draw
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
 from pipelines.forecast import Forecast, forecast
@@ -29,6 +29,7 @@ from pipelines.naming import OWN_FOLDER, Rendition
 from pipelines.planning import Planned, block, planned
 from pipelines.previous import Previous, check_whole, overtake
 from pipelines.pruning import prune
+from pipelines.recording import Asked, recorded
 from pipelines.roll import Roll
 from pipelines.run import streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
@@ -57,6 +58,8 @@ class Terms:
     """Whether results whose source is gone are removed."""
     keep_previous: bool = False
     """Whether what is replaced or removed is kept for one night; see `pipelines.previous`."""
+    metrics: Path | None = None
+    """File for the run's metrics; None for none."""
 
 
 def catalog(
@@ -75,12 +78,13 @@ def catalog(
     May be killed at any time and started again: what was finished is kept. Raises JobError, ChainError or PlanError
     before any work where it cannot be done as asked, and RunError where it cannot go on.
     """
-    started = time.monotonic()
     night = Night(listing(source), target, settings, terms or Terms(), Common(engine or Engine(), limits or Limits()))
-    with night.planned() as plan:
+    asked = Asked(
+        os.fspath(source), Path(night.found.root), target, settings, cluster or Cluster(), night.terms.metrics
+    )
+    with night.planned() as plan, recorded(asked, plan.ledger, night.summary, night.drawn):
         night.check_unasked(plan)
-        run(night, plan, cluster or Cluster(), quiet=quiet)
-    night.summary.seconds = time.monotonic() - started
+        run(night, plan, asked.cluster, quiet=quiet)
     return night.summary
 
 
@@ -114,6 +118,8 @@ class Night:
     """What all tasks share."""
     summary: Summary = field(default_factory=Summary)
     """What was done."""
+    drawn: Draw[str] = field(default_factory=Draw)
+    """Images of this run that its report shows."""
 
     @contextmanager
     def planned(self) -> Iterator[Planned]:
@@ -168,7 +174,7 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
             summary.pruned = prune(plan, night.target, previous)
         large = LargeImages(own / "work", plan.ledger)
         feed = Feed(Path(night.found.root), night.target, night.common, plan, decoder, shown, summary, large)
-        feed.previous, feed.total, feed.redo = previous, total, night.terms.unasked == "redo"
+        feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
         _work_through(feed, cluster)
     if not any((own / "work").glob("*")):
         shutil.rmtree(own / "work", ignore_errors=True)

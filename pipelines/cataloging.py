@@ -43,6 +43,7 @@ rendered = click.option(
 @click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
 @click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
+@click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
 @wished
 @placed
 @provider
@@ -57,6 +58,7 @@ def catalog(  # noqa: PLR0913  one for each option
     canary: int | None,
     prune: bool,
     keep_previous: bool,
+    metrics: Path | None,
     settings: Settings,
     cluster: Cluster,
     provider: str,
@@ -67,25 +69,22 @@ def catalog(  # noqa: PLR0913  one for each option
     SOURCE is a folder, a pattern ('photos/**/*.jpg') or a manifest: .csv, .jsonl or .parquet with columns id, uri,
     and if you like priority and settings of single images: long_side, scale, size, sharpen.amount...
 
-    Killed or interrupted, it goes on where it stood when it is started again.
+    Killed or interrupted, it goes on where it stood when it is started again. A page tells what was done.
 
     Example: refine catalog photos shop --long-side 1600 --workers 4
     """
     listen(talk)
     if redo + keep + (canary is not None) > 1:
         raise JobError("--canary tries, --redo makes and --keep leaves what would be made anew; give one of them")
-    if canary is not None and (prune or keep_previous):
-        raise JobError("--canary changes nothing in TARGET; leave out --prune and --keep-previous")
+    if canary is not None and (prune or keep_previous or metrics):
+        raise JobError("--canary changes nothing in TARGET; leave out --prune, --keep-previous and --metrics")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
-    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous)
+    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous, metrics)
     engine = Engine(provider)
     if canary is None:
-        summary = make(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet)
+        conclude(make(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet), talk)
     else:
-        summary = tried(source, target, settings, cluster, canary, terms=terms, engine=engine, quiet=talk.quiet)
-        if not talk.quiet and not talk.as_json:
-            click.echo(f"before and after: {summary.report}")
-    conclude(summary, talk)
+        conclude(tried(source, target, settings, cluster, canary, terms=terms, engine=engine, quiet=talk.quiet), talk)
 
 
 @click.command()

@@ -27,6 +27,7 @@ from pipelines.naming import renditions
 from pipelines.options import Talk, placed, provider, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
+from pipelines.reporting import report
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
@@ -93,6 +94,7 @@ def scan(
 refine.add_command(poster)
 refine.add_command(catalog)
 refine.add_command(undo)
+refine.add_command(report)
 
 
 @refine.command()

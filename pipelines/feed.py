@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from pipelines import tasks
 from pipelines.assessing import Need
+from pipelines.draw import Draw
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import check_ingest, check_stitch, cost_s, whole_mem
 from pipelines.large import LargeImage, LargeImages
@@ -61,6 +63,8 @@ class Feed:
     """Images that take more than one task."""
     previous: Previous | None = None
     """Where what is replaced is kept; None where it is not."""
+    drawn: Draw[str] = field(default_factory=Draw)
+    """Images of this run that its report shows."""
     total: int = 0
     """Stale results."""
     redo: bool = False
@@ -262,6 +266,7 @@ class Feed:
         if receipt.execution_class != self.behaviour:
             raise RunError(f"a worker of another kind has joined: {receipt.execution_class}; use workers of one kind")
         self.summary.done += 1
+        self.drawn.take(os.fsencode(item.path), item.path)
         self.summary.output_px += receipt.output_px
         logger.info("%s: done in %.1f s", item.path, seconds)
         self.summary.remark(item.path, receipt.notes)
@@ -289,7 +294,12 @@ class Feed:
             measured=found.measured,
             rendition=item.rendition,
             etag=item.etag,
+            uri=self._uri(item),
         )
+
+    def _uri(self, item: Restore) -> str:
+        """Where an image lies; empty for its name below the root."""
+        return "" if item.source == self.source / item.path else str(item.source)
 
     def _complain(self, item: Restore, failure: Failure, state: State) -> None:
         self.planned.ledger.commit([self._complaint(item, failure, state)])
@@ -310,6 +320,7 @@ class Feed:
             attempts=max(attempts, failure.tries),
             rendition=item.rendition,
             etag=item.etag,
+            uri=self._uri(item),
         )
 
 

@@ -95,6 +95,10 @@ class Manifest:
         for (text,) in rows:
             yield Record(**json.loads(text))
 
+    def count(self) -> int:
+        """How many records there are."""
+        return int(self.index.execute("SELECT count(*) FROM item").fetchone()[0])
+
     def key_id(self, key: str) -> int:
         """The number that stands for a key in the index."""
         found = self._keys.get(key)

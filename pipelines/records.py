@@ -56,6 +56,8 @@ class Record:
     """Which of the results of one source; empty where there is one."""
     etag: str = ""
     """What an object store calls this state of the source; empty for a file."""
+    uri: str = ""
+    """Where the source lies; empty for its name below SOURCE."""
 
     def __post_init__(self) -> None:
         # JSON gives a list back.

@@ -115,7 +115,12 @@ class Summary:
 
 
 def _name(complaint: Complaint) -> str:
-    return f"{complaint.path} ({complaint.rendition})" if complaint.rendition else complaint.path
+    return named(complaint.path, complaint.rendition)
+
+
+def named(path: str, rendition: str) -> str:
+    """A result in one line of text: its source, and which of its results."""
+    return printable(f"{path} ({rendition})" if rendition else path)
 
 
 def printable(text: str) -> str:

@@ -52,5 +52,7 @@ def conclude(summary: Summary, talk: Talk, more: Mapping[str, object] | None = N
         click.echo(json.dumps({**summary.facts(), **(more or {})}))
     elif not talk.quiet:
         click.echo(summary.line())
+        if summary.report:
+            click.echo(printable(f"report: {summary.report}"))
     if not summary.complete:
         sys.exit(FAILED)

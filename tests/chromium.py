@@ -88,15 +88,15 @@ class Chromium:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def open(self, url, width, height, theme="light"):
-        """Show a page at a size, and wait until it has all its tiles."""
+    def open(self, url, width, height, theme="light", settled=_SETTLED):
+        """Show a page at a size, and wait until it has all its tiles, or until the script `settled` has ended."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.ask("Emulation.setDeviceMetricsOverride", **metrics)
         features = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}
         self.ask("Emulation.setEmulatedMedia", features=[{"name": n, "value": v} for n, v in features.items()])
         self.ask("Page.navigate", url=url)
         self.run(_LOADED)
-        self.settle()
+        self.run(settled)
 
     def settle(self):
         """Wait until all tiles of the page are there and drawn."""

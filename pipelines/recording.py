@@ -1,0 +1,150 @@
+"""What a run on a catalog leaves behind beside its results: its record, its metrics, and its report."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import get_args
+
+from pipelines import manifest
+from pipelines.cluster import Cluster
+from pipelines.draw import Draw
+from pipelines.errors import JobError
+from pipelines.looking import FilesLook, places
+from pipelines.manifest import Manifest
+from pipelines.metrics import check_writable, write_metrics
+from pipelines.naming import OWN_FOLDER
+from pipelines.records import State
+from pipelines.report import FOLDER, PAGE, refresh_report, write_report
+from pipelines.runs import Run, Totals, ended_run, last_run, now, write_run
+from pipelines.summary import Summary
+from pipelines.tally import Row
+from refine.api import cores
+from refine.decoder import Decoder
+from refine.errors import RefineError
+from refine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run, as it was asked for."""
+
+    source: str
+    """SOURCE."""
+    root: Path
+    """The folder that names of sources are below."""
+    target: Path
+    """TARGET."""
+    settings: Settings
+    """What is done."""
+    cluster: Cluster
+    """Where."""
+    metrics: Path | None = None
+    """File for the metrics; None for none."""
+
+    @property
+    def own(self) -> Path:
+        """The folder of TARGET that is not for results."""
+        return self.target / OWN_FOLDER
+
+
+@contextmanager
+def recorded(asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str]) -> Iterator[None]:
+    """A run that goes on inside the `with`; after it, however it ended, its record and metrics, and the report.
+
+    The run fills in the summary, and draws the images that its report shows.
+    What is refused there with JobError has not begun, and leaves nothing. Raises JobError where metrics cannot be
+    written: before the run.
+    """
+    if asked.metrics is not None:
+        check_writable(asked.metrics)
+    began, started = now(), time.monotonic()
+    try:
+        yield
+    except JobError:
+        raise
+    except BaseException as error:
+        summary.seconds = time.monotonic() - started
+        with suppress(RefineError, OSError):  # a full disk, for one; what stopped the run is what is told
+            _leave(asked, summary, drawn, began, stopped=_line(error))
+        raise
+    summary.seconds = time.monotonic() - started
+    before = last_run(asked.own)
+    run = _leave(asked, summary, drawn, began)
+    summary.report = str(_reported(asked.target, ledger, run, before))
+
+
+def remade(target: Path) -> Path:
+    """The report of a target, written anew; the path of its page.
+
+    Raises JobError where TARGET holds no catalog, or another run is at work there.
+    """
+    run = last_run(target / OWN_FOLDER)
+    if run is None:
+        raise JobError(f"{target}: no run of `refine catalog` has ended here; name the TARGET of one")
+    with manifest.opened(target / OWN_FOLDER) as ledger:
+        return _written(target, ledger, run)
+
+
+def _leave(asked: Asked, summary: Summary, drawn: Draw[str], began: datetime, *, stopped: str = "") -> Run:
+    """Write the record of a run, and its metrics."""
+    before = last_run(asked.own)
+    run = ended_run(
+        began,
+        summary,
+        source=asked.source,
+        root=str(asked.root.absolute()),
+        target=str(asked.target.absolute()),
+        settings={"preset": asdict(asked.settings.preset), "size": _size(asked.settings)},
+        workers=asked.cluster.workers or cores(),
+        before=Totals() if before is None else before.totals,
+        stopped=stopped,
+        sample=drawn.drawn(),
+    )
+    write_run(asked.own, run)
+    if asked.metrics is not None:
+        write_metrics(asked.metrics, run)
+    return run
+
+
+def _reported(target: Path, ledger: Manifest, run: Run, before: Run | None) -> Path:
+    """The report after a run; where it changed nothing in the ledger, only what the page says of the run is new."""
+    if before is not None and before.whole and not run.summary["done"]:
+        names = ("failed", "quarantined", "flagged")
+        if all(before.summary[name] == run.summary[name] for name in names):
+            page = refresh_report(target / OWN_FOLDER, run, ledger.count())
+            if page is not None:
+                return page
+    return _written(target, ledger, run)
+
+
+def _written(target: Path, ledger: Manifest, run: Run) -> Path:
+    own, source = target / OWN_FOLDER, Path(run.root)
+    where = places(source, target, own / FOLDER / PAGE)
+    with Decoder() as decoder:
+        return write_report(own, run, _rows(ledger), where, FilesLook(source, target, decoder))
+
+
+def _rows(ledger: Manifest) -> Iterator[Row]:
+    """All that the ledger holds, by name."""
+    states = (ledger.records(state) for state in get_args(State))
+    return map(Row, heapq.merge(*states, key=lambda record: (os.fsencode(record.path), record.rendition)))
+
+
+def _size(settings: Settings) -> dict[str, object]:
+    size = settings.size
+    return {"scale": size.scale and str(size.scale), "long_side": size.long_side, "exact": size.exact}
+
+
+def _line(error: BaseException) -> str:
+    """What stopped a run, in one line."""
+    said = str(error).strip().splitlines()
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return said[0] if said else type(error).__name__
