@@ -15,7 +15,7 @@ from typing import IO
 
 from pipelines import s3
 from pipelines.errors import JobError, StoreError
-from pipelines.place import Found
+from pipelines.place import ConflictError, Found
 
 _MAX_PUT_NBYTES = 5_000_000_000
 """Bytes that one PUT takes, by S3's own limit."""
@@ -39,17 +39,6 @@ _TYPES = {
     ".webp": "image/webp",
 }
 """By suffix; Python's own list differs from machine to machine."""
-
-
-class ConflictError(StoreError):
-    """What stands at an object's place is not what was recorded, or nothing is there, or something should not be."""
-
-    def __init__(self, path: str, found: Found | None, *, ours: bool) -> None:
-        what = "is gone since it was recorded" if found is None else "holds something else than was recorded"
-        whose = "" if ours or found is None else ", and not written by refine"
-        super().__init__(f"{path}: its object {what}{whose}; remove that, or name another TARGET")
-        self.found = found
-        self.ours = ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +138,15 @@ class Bucket:
             s3.asked("list_objects_v2", self.url, {"Bucket": self.name, "Prefix": self.prefix, "MaxKeys": 1})
         except StoreError as error:
             raise JobError(str(error)) from error
+
+    def check_conditions(self, path: str) -> None:
+        """Raise JobError where the store stores an object in spite of its condition. path: one that may be damaged."""
+        for header, condition in (("If-None-Match", {"IfNoneMatch": "*"}), ("If-Match", {"IfMatch": '"0"'})):
+            try:
+                s3.asked("put_object", path, {**self._object(path), **condition}, b"")
+            except s3.UnmetError:
+                continue
+            raise JobError(f"{self.url}: its store does not heed {header}: runs could overwrite one another")
 
     def _key(self, path: str) -> str:
         return f"{self.prefix}/{path}" if self.prefix and path else self.prefix or path

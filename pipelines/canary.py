@@ -22,6 +22,7 @@ from pipelines.page import Compared, Told, comparison_page, embedded
 from pipelines.planning import Stale
 from pipelines.records import Record
 from pipelines.summary import Summary, named
+from pipelines.targets import target_of
 from pipelines.tasks import Common
 from pipelines.thumbnail import comparison
 from refine.decoder import Decoder
@@ -36,11 +37,11 @@ FOLDER = "canary"
 
 def tried(
     source: str | os.PathLike[str],
-    target: Path,
+    target: str | os.PathLike[str],
     settings: Settings,
     cluster: Cluster,
-    count: int,
     *,
+    count: int,
     terms: Terms,
     engine: Engine,
     quiet: bool = False,
@@ -51,8 +52,12 @@ def tried(
     JobError where no finished result would be made anew.
     """
     started = time.monotonic()
-    night = Night(listing(source), target, settings, terms, Common(engine, Limits()))
-    place = target / OWN_FOLDER / FOLDER
+    folder = Path(target)
+    goes_to = target_of(target, "files")
+    if goes_to.folder is None:
+        raise JobError("--canary is for folders: its page shows the files of TARGET beside new ones")
+    night = Night(listing(source), settings, terms, Common(engine, Limits(), goes_to))
+    place = folder / OWN_FOLDER / FOLDER
     with night.planned() as plan:
         chosen = plan.spread(count, "key")
         if not chosen:
@@ -60,12 +65,13 @@ def tried(
         told = dict.fromkeys(line for stale in chosen if stale.old for line in stale.old.told)
         plan.only(chosen)
         shutil.rmtree(place, ignore_errors=True)
-        apart = replace(night, target=place, terms=replace(terms, prune=False, keep_previous=False))
+        common = replace(night.common, target=target_of(place, "files"))
+        apart = replace(night, common=common, terms=replace(terms, prune=False, keep_previous=False))
         with manifest.opened(place / OWN_FOLDER) as ledger:
             run(apart, replace(plan, ledger=ledger), cluster, quiet=quiet)
             pairs = list(_pairs(chosen, plan.ledger, ledger))
     night.summary.unchanged = night.summary.gone = 0
-    night.summary.report = str(_page(pairs, target, place, tuple(told)))
+    night.summary.report = str(_page(pairs, folder, place, tuple(told)))
     night.summary.seconds = time.monotonic() - started
     return night.summary
 

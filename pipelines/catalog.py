@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,17 +15,21 @@ from typing import Literal
 
 from distributed import Client
 
-from pipelines import manifest, progress, tasks, tree
+from pipelines import progress, tasks, tree
+from pipelines.brake import Brake, Tolerance, check_space
 from pipelines.cluster import Cluster, connected
 from pipelines.draw import Draw
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
-from pipelines.forecast import Forecast, forecast
+from pipelines.forecast import bytes_to_write
+from pipelines.holding import held_ledger, ledger_folder
 from pipelines.ingest import Origin
 from pipelines.inventory import listing
 from pipelines.large import LargeImages, sweep_work
 from pipelines.listing import Listing
-from pipelines.naming import OWN_FOLDER, Rendition
+from pipelines.manifest import Manifest
+from pipelines.naming import Rendition
+from pipelines.place import place_of
 from pipelines.planning import Planned, block, planned
 from pipelines.previous import Previous, check_whole, overtake
 from pipelines.pruning import prune
@@ -34,6 +38,7 @@ from pipelines.roll import Roll
 from pipelines.run import streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
 from pipelines.summary import Complaint, Summary
+from pipelines.targets import Files, Target, target_of
 from pipelines.tasks import Common
 from refine.decoder import Decoder
 from refine.limits import Limits
@@ -58,13 +63,21 @@ class Terms:
     """Whether results whose source is gone are removed."""
     keep_previous: bool = False
     """Whether what is replaced or removed is kept for one night; see `pipelines.previous`."""
+    until: float | None = None
+    """When nothing is to be under way any more, s since 1970; None for no such time."""
+    max_failures: Tolerance | None = None
+    """How many images may fail before the run stops; None for any number."""
     metrics: Path | None = None
     """File for the run's metrics; None for none."""
+    to: Literal["files", "zarr"] = "files"
+    """What results are: files or objects of their sources' names, or the groups of one zarr store."""
+    state: Path | None = None
+    """Folder of this machine for the ledgers of buckets; None for the usual one."""
 
 
 def catalog(
     source: str | os.PathLike[str],
-    target: Path,
+    target: str | os.PathLike[str],
     settings: Settings,
     cluster: Cluster | None = None,
     *,
@@ -78,28 +91,18 @@ def catalog(
     May be killed at any time and started again: what was finished is kept. Raises JobError, ChainError or PlanError
     before any work where it cannot be done as asked, and RunError where it cannot go on.
     """
-    night = Night(listing(source), target, settings, terms or Terms(), Common(engine or Engine(), limits or Limits()))
+    terms, engine, limits = terms or Terms(), engine or Engine(), limits or Limits()
+    night = Night(listing(source), settings, terms, Common(engine, limits, target_of(target, terms.to)))
     asked = Asked(
-        os.fspath(source), Path(night.found.root), target, settings, cluster or Cluster(), night.terms.metrics
+        *(os.fspath(source), night.found.root, night.target, night.own),
+        *(settings, cluster or Cluster(), night.terms.metrics),
     )
     with night.planned() as plan, recorded(asked, plan.ledger, night.summary, night.drawn):
         night.check_unasked(plan)
         run(night, plan, asked.cluster, quiet=quiet)
+        changed = bool(plan.counts or night.summary.pruned)
+        night.target.finish(plan.ledger.records("done"), changed=changed)
     return night.summary
-
-
-def foreseen(
-    source: str | os.PathLike[str], target: Path, settings: Settings, renditions: tuple[Rendition, ...]
-) -> Forecast:
-    """What `catalog` would do. Where there is no ledger yet, nothing is left where it would be."""
-    night = Night(listing(source), target, settings, Terms(renditions), Common(Engine(), Limits()))
-    fresh = not target.exists()
-    try:
-        with night.planned() as plan:
-            return forecast(plan, Path(night.found.root), night.found.skipped)
-    finally:
-        if fresh:
-            shutil.rmtree(target, ignore_errors=True)
 
 
 @dataclass(slots=True)
@@ -108,8 +111,6 @@ class Night:
 
     found: Listing
     """Its source."""
-    target: Path
-    """Where results go."""
     settings: Settings
     """What is done."""
     terms: Terms
@@ -121,27 +122,58 @@ class Night:
     drawn: Draw[str] = field(default_factory=Draw)
     """Images of this run that its report shows."""
 
+    @property
+    def target(self) -> Target:
+        """Where results go."""
+        return self.common.target
+
+    @property
+    def own(self) -> Path:
+        """The folder of this machine for its ledger and its working arrays."""
+        return ledger_folder(self.target, self.terms.state)
+
     @contextmanager
     def planned(self) -> Iterator[Planned]:
         """Its plan, the ledger held. Where it is refused no TARGET is left that was not there."""
-        self.found.check_apart(self.target)
-        chunk_side(self.settings.preset.plan.tile, TARGET_CHUNK)
+        self.found.check_apart(self.target.place)
+        settings = self._settings()
+        chunk_side(settings.preset.plan.tile, TARGET_CHUNK)
         check_available(self.common.engine)
-        fresh = not self.target.exists()
-        own = self.target / OWN_FOLDER
-        with manifest.opened(own) as ledger:
-            check_whole(self.target)
-            try:
-                roll = Roll(ledger.index, own)
-                roll.call(self.found, self.terms.renditions, self.settings.preset.output.format)
-                roll.note_present(tree.present(self.target))
-                plan = planned(ledger, roll, self.settings, self.terms.renditions, self.common.engine)
-            except BaseException:
-                if fresh:
-                    shutil.rmtree(self.target, ignore_errors=True)
-                raise
-            self.summary.skipped, self.summary.gone = self.found.skipped, plan.gone
-            yield plan
+        folder = self.target.folder
+        fresh = folder is not None and not folder.exists()
+        self.target.begin()
+        try:
+            with held_ledger(self.target, self.terms.state) as ledger:
+                plan = self._compared(ledger, settings)
+                fresh = False
+                yield plan
+        finally:
+            if fresh and folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _compared(self, ledger: Manifest, settings: Settings) -> Planned:
+        if self.target.folder is not None:
+            check_whole(self.target.folder)
+        roll = Roll(ledger.index, self.own)
+        # Of a zarr store, names keep their suffix, whatever a group holds.
+        named = "source" if self.target.format else settings.preset.output.format
+        roll.call(self.found, self.terms.renditions, named)
+        roll.note_present(self.target.present())
+        plan = planned(ledger, roll, settings, self.terms.renditions, self.common.engine)
+        self.summary.skipped, self.summary.gone = self.found.skipped, plan.gone
+        return plan
+
+    def _settings(self) -> Settings:
+        """The settings for this kind of target. Raises JobError for what is wished and cannot be."""
+        target, wished = self.target, self.settings.preset.output
+        if self.terms.keep_previous and not (isinstance(target, Files) and target.folder):
+            raise JobError("--keep-previous is for folders; in a bucket, switch on its versioning")
+        if target.format is None:
+            return self.settings
+        if any(wish not in ("", "source") for wish in (wished.format, *(r.format for r in self.terms.renditions))):
+            raise JobError("a zarr store holds pixels, not files of a format; leave out output.format and :FORMAT")
+        preset = replace(self.settings.preset, output=replace(wished, format=target.format))
+        return replace(self.settings, preset=preset)
 
     def check_unasked(self, plan: Planned) -> None:
         """Raise JobError where many finished results would be made anew that nobody asked to change."""
@@ -159,7 +191,7 @@ class Night:
 
 def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
     """Do what is planned."""
-    total, summary, own = sum(plan.counts.values()), night.summary, night.target / OWN_FOLDER
+    total, summary, own = sum(plan.counts.values()), night.summary, night.own
     summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
     summary.unchanged = plan.results - total - summary.kept - len(summary.quarantined)
     swept = tree.sweep(own / "work"), sweep_work(own / "work", partial(_goes_on, plan))
@@ -173,24 +205,37 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
         if night.terms.prune:
             summary.pruned = prune(plan, night.target, previous)
         large = LargeImages(own / "work", plan.ledger)
-        feed = Feed(Path(night.found.root), night.target, night.common, plan, decoder, shown, summary, large)
+        brake = Brake(night.target.folder or own, summary, night.terms.until, night.terms.max_failures)
+        feed = Feed(place_of(night.found.root), night.common, plan, decoder, shown, summary, large, brake)
         feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
+        _check_space(night, plan, total)
         _work_through(feed, cluster)
+    summary.left = total - feed.settled
     if not any((own / "work").glob("*")):
         shutil.rmtree(own / "work", ignore_errors=True)
-    if feed.lost:
-        tree.sweep(night.target)
+    if feed.lost and night.target.folder is not None:
+        tree.sweep(night.target.folder)
+    if brake.reason:
+        raise RunError(f"{brake.reason}; {summary.left} results are left: see to it, and start the same command again")
+
+
+def _check_space(night: Night, plan: Planned, total: int) -> None:
+    """Raise JobError where TARGET has not the room for half of the results; say so where it may be too little."""
+    folder = night.target.folder
+    if total and folder is not None and (said := check_space(folder, bytes_to_write(plan, night.found.root))):
+        logger.warning("%s", said)
 
 
 @contextmanager
 def _kept_previous(night: Night, plan: Planned, total: int) -> Iterator[Previous | None]:
     """Where what is replaced is kept, if it is to be."""
-    if not night.terms.keep_previous:
-        if total or (night.terms.prune and plan.gone):
-            overtake(night.target)
+    folder = night.target.folder
+    if not night.terms.keep_previous or folder is None:
+        if folder is not None and (total or (night.terms.prune and plan.gone)):
+            overtake(folder)
         yield None
         return
-    previous = Previous(night.target, plan.ledger)
+    previous = Previous(folder, plan.ledger)
     finished = False
     try:
         yield previous
@@ -212,9 +257,15 @@ def _work_through(feed: Feed, cluster: Cluster) -> None:
     except StopIteration:
         return  # nothing changed: no cluster is started
     with connected(cluster) as client:
-        feed.behaviour = _agreed(client, feed)
+        feed.behaviour, feed.slots = _agreed(client, feed), _slots(client)
         for outcomes in streamed(client, chain([first], batches), partial(tasks.performed, common=feed.common)):
             feed.settle(outcomes)
+
+
+def _slots(client: Client) -> int:
+    """How many tasks run at once."""
+    count: dict[str, int] = client.nthreads()  # type: ignore[no-untyped-call]
+    return max(1, sum(count.values()))
 
 
 def _agreed(client: Client, feed: Feed) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from pipelines.brake import Tolerance, deadline, tolerance
 from pipelines.canary import tried
 from pipelines.catalog import Terms
 from pipelines.catalog import catalog as make
@@ -36,13 +39,17 @@ rendered = click.option(
 
 @click.command()
 @click.argument("source")
-@click.argument("target", type=_file)
+@click.argument("target")
 @rendered
 @click.option("--redo", is_flag=True, help="Make anew what another network, version or processor would make otherwise.")
 @click.option("--keep", is_flag=True, help="Leave such results as they are; do what is new or changed.")
 @click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
 @click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
+@click.option("--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images.")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
+@click.option("--deadline", "by", metavar="HH:MM", help="Begin nothing that would not end by then; the rest is left.")
+@click.option("--max-failures", "allowed", metavar="N|P%", help="Stop where more images fail: so many, or percent.")
 @click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
 @wished
 @placed
@@ -50,7 +57,7 @@ rendered = click.option(
 @talking
 def catalog(  # noqa: PLR0913  one for each option
     source: str,
-    target: Path,
+    target: str,
     *,
     rendered: tuple[str, ...],
     redo: bool,
@@ -58,6 +65,10 @@ def catalog(  # noqa: PLR0913  one for each option
     canary: int | None,
     prune: bool,
     keep_previous: bool,
+    to: Literal["files", "zarr"],
+    state: Path | None,
+    by: str | None,
+    allowed: str | None,
     metrics: Path | None,
     settings: Settings,
     cluster: Cluster,
@@ -69,6 +80,8 @@ def catalog(  # noqa: PLR0913  one for each option
     SOURCE is a folder, a pattern ('photos/**/*.jpg') or a manifest: .csv, .jsonl or .parquet with columns id, uri,
     and if you like priority and settings of single images: long_side, scale, size, sharpen.amount...
 
+    SOURCE, TARGET and uris may be in a bucket: s3://bucket/prefix; credentials and endpoint come from the environment.
+
     Killed or interrupted, it goes on where it stood when it is started again. A page tells what was done.
 
     Example: refine catalog photos shop --long-side 1600 --workers 4
@@ -76,15 +89,19 @@ def catalog(  # noqa: PLR0913  one for each option
     listen(talk)
     if redo + keep + (canary is not None) > 1:
         raise JobError("--canary tries, --redo makes and --keep leaves what would be made anew; give one of them")
-    if canary is not None and (prune or keep_previous or metrics):
-        raise JobError("--canary changes nothing in TARGET; leave out --prune, --keep-previous and --metrics")
+    if canary is not None and (prune or keep_previous or metrics or to == "zarr"):
+        raise JobError("--canary tries some files; leave out --prune, --keep-previous, --metrics and --to zarr")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
-    terms = Terms(renditions(rendered, settings), unasked, prune, keep_previous, metrics)
-    engine = Engine(provider)
-    if canary is None:
-        conclude(make(source, target, settings, cluster, terms=terms, engine=engine, quiet=talk.quiet), talk)
-    else:
-        conclude(tried(source, target, settings, cluster, canary, terms=terms, engine=engine, quiet=talk.quiet), talk)
+    terms = Terms(
+        renditions(rendered, settings), unasked, prune, keep_previous, *_bounds(by, allowed), metrics, to, state
+    )
+    how = make if canary is None else partial(tried, count=canary)
+    conclude(how(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
+
+
+def _bounds(by: str | None, allowed: str | None) -> tuple[float | None, Tolerance | None]:
+    until = None if by is None else deadline(by, datetime.now().astimezone()).timestamp()
+    return until, None if allowed is None else tolerance(allowed)
 
 
 @click.command()

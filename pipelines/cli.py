@@ -16,7 +16,6 @@ import click
 from pipelines import assessing, sources
 from pipelines import graph as graphs
 from pipelines import scan as scans
-from pipelines.catalog import foreseen
 from pipelines.cataloging import catalog, rendered, undo
 from pipelines.cluster import Cluster
 from pipelines.derivative import verified
@@ -27,10 +26,13 @@ from pipelines.naming import renditions
 from pipelines.options import Talk, placed, provider, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
+from pipelines.preview import foreseen
 from pipelines.reporting import report
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
+from pipelines.targets import target_named
+from pipelines.verifying import is_catalog, verified_catalog
 from pipelines.view import serve
 from refine._version import __version__
 from refine.assess import assess as assessed
@@ -98,15 +100,19 @@ refine.add_command(report)
 
 
 @refine.command()
-@click.argument("target", type=_file)
+@click.argument("target")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @talking
-def verify(target: Path, talk: Talk) -> None:
+def verify(target: str, state: Path | None, talk: Talk) -> None:
     """Read a finished target again and name every file that is not as it was written. Changes nothing.
+
+    TARGET is that of a scan or a poster, or of a catalog: a folder, a zarr store, or s3://bucket/prefix.
 
     Example: refine verify map.zarr
     """
     listen(talk)
-    found = verified(target)
+    place = target_named(target)
+    found = verified_catalog(place, state) if is_catalog(place, state) else verified(Path(target))
     if talk.as_json:
         click.echo(json.dumps({"checked": found.checked, "wrong": [asdict(one) for one in found.wrong]}))
     else:
@@ -167,7 +173,7 @@ def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
 
 @refine.command()
 @click.argument("source")
-@click.argument("target", type=_file, required=False)
+@click.argument("target", required=False)
 @click.option("--explain", is_flag=True, help="Say why, with what was measured; of one image.")
 @click.option("--graph", type=_file, help="Write the Dask graph of one image to this file, in Graphviz's language.")
 @rendered
@@ -175,7 +181,7 @@ def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
 @talking
 def plan(
     source: str,
-    target: Path | None,
+    target: str | None,
     *,
     explain: bool,
     graph: Path | None,

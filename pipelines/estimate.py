@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import isqrt
+
 from pipelines import ingest
-from refine.errors import PlanError
+from refine.errors import PlanError, RefineError
 from refine.finish import Finish
 from refine.order import SheetPlan
 from refine.plan import Plan
+from refine.settings import Settings
+from refine.spec import ImageSpec
 
+_GUESSED_NBYTES, _BYTE_PX = 4096, 0.35
+"""Bytes by which sizes of files are told apart; bytes of a photograph's file by its px."""
+BATCH_S = 5.0
+"""Seconds of work in one task: what is lost with a worker, and what an image may take that is not tiled."""
 _STEPS_S = 0.03
 """CPU seconds per output megapixel of all steps after the network; measured."""
 _ALPHA_S = 0.9
@@ -58,6 +67,11 @@ def whole_mem(plan: Plan) -> int:
     return plan.projected_mem + plan.source.nbytes + 3 * output_nbytes(plan)
 
 
+def is_small(plan: Plan, allowed_mem: int, batch_s: float = BATCH_S) -> bool:
+    """Whether an image is one task among others, and not cut into tiles."""
+    return plan.tile_count == 1 or (cost_s(plan) <= batch_s and whole_mem(plan) <= allowed_mem)
+
+
 def check_ingest(plan: Plan, allowed_mem: int) -> None:
     """Raise PlanError where the source's rows are too long to be taken in within the memory allowed."""
     needed = ingest.projected_mem(plan.source)
@@ -77,3 +91,17 @@ def check_stitch(plan: Plan, format: str, allowed_mem: int) -> None:  # noqa: A0
             f"{format.upper()} is written whole: {width} x {height} px need {needed / 1e6:.0f} MB, allowed are "
             f"{allowed_mem / 1e6:.0f}; use --set output.format=tiff, or raise plan.allowed_mem"
         )
+
+
+def guess_s(settings: Settings, nbytes: int) -> float:
+    """Seconds that an image in a file of so many bytes should take, whose header is not known yet."""
+    return _guessed_s(settings, 1 << (nbytes // _GUESSED_NBYTES + 1).bit_length())
+
+
+@lru_cache(maxsize=256)
+def _guessed_s(settings: Settings, nbytes: int) -> float:
+    side = max(1, isqrt(int(nbytes * _GUESSED_NBYTES / _BYTE_PX)))
+    try:
+        return cost_s(settings.plan(ImageSpec(side, side, 3, "uint8")))
+    except RefineError:
+        return BATCH_S

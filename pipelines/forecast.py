@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from pipelines.estimate import cost_s, file_nbytes
 from pipelines.output import output_format
+from pipelines.place import Found, Place, Spot, place_of, spot_of
 from pipelines.planning import REASONS, Planned, Stale
 from pipelines.summary import printable
 from refine.decoder import Decoder
@@ -79,7 +79,7 @@ class Forecast:
         yield f"disk     about {self.bytes_estimate / 1e9:.2f} GB of results"
 
 
-def forecast(plan: Planned, source: Path, skipped: int) -> Forecast:
+def forecast(plan: Planned, source: Place, skipped: int) -> Forecast:
     """What a run of a plan would do. Headers of a sample of its sources are read, and nothing is changed."""
     counts = plan.counts
     stale = sum(counts.values())
@@ -102,19 +102,27 @@ def forecast(plan: Planned, source: Path, skipped: int) -> Forecast:
         quarantined=quarantined,
         skipped=skipped,
         output_px=px,
-        seconds_estimate=round(seconds, 1),
+        seconds_estimate=round(seconds, 3),
         bytes_estimate=nbytes,
         basis=basis,
     )
 
 
-def _work(plan: Planned, source: Path, stale: int) -> tuple[int, float, int, str]:
+def bytes_to_write(plan: Planned, root: str) -> int:
+    """Bytes by which TARGET grows in a run of a plan, about: what is made anew takes the place of what is there."""
+    return max(0, _work(plan, place_of(root), sum(plan.counts.values()))[2] - plan.replaced_nbytes)
+
+
+def _work(plan: Planned, source: Place, stale: int) -> tuple[int, float, int, str]:
     """px, seconds, bytes and what they rest on: a sample's, for all."""
     sampled = []
     with Decoder() as decoder:
         for one in plan.spread(_SAMPLE):
+            seen = one.source
+            spot = spot_of(seen.uri) if seen.uri else Spot(source, seen.path)
             try:
-                spec = decoder.spec(Path(one.source.uri) if one.source.uri else source / one.source.path)
+                with spot.place.fetched(Found(spot.path, seen.size, seen.mtime_ns, seen.etag)) as path:
+                    spec = decoder.spec(path)
                 made = one.wanted.settings.plan(spec)
             except RefineError:
                 continue  # it will fail in the run, and takes no time there either

@@ -7,18 +7,23 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import JobError
-from pipelines.listing import Listed, Listing, folder_or_pattern
+from pipelines.listing import Listed, Listing, folder_or_pattern, objects
 from pipelines.naming import with_suffix_of
+from pipelines.place import Folder, Place, spot_of
 from refine.errors import PresetError
 from refine.preset import setting_value
 
 _OWN = ("id", "uri", "priority")
 _SIZES = ("scale", "long_side", "size")
+_AT_ONCE, _ASKED = 512, 16
+"""Rows that are looked up together; objects that are asked for at the same time."""
 Row = Mapping[str, Any]
 
 
@@ -26,7 +31,9 @@ def listing(source: str | os.PathLike[str]) -> Listing:
     """The images that SOURCE names: a folder, a pattern, a manifest. Raises JobError where it is none of these."""
     text = os.fspath(source)
     read = _READERS.get(Path(text).suffix.lower())
-    return Inventory(text, read) if read and Path(text).is_file() else folder_or_pattern(text)
+    if read and Path(text).is_file():
+        return Inventory(text, read)
+    return objects(text) if "://" in text else folder_or_pattern(text)
 
 
 @dataclass(slots=True)
@@ -49,20 +56,31 @@ class Inventory:
         """The folder of the manifest: what its paths are below."""
         return str(Path(self.file).parent)
 
-    def check_apart(self, target: Path) -> None:
+    def check_apart(self, target: Place) -> None:
         """Note TARGET: a row that lies in it is refused when it is met."""
-        if target.exists() and not target.is_dir():
-            raise JobError(f"TARGET {target} is a file; name a folder")
-        self.target = os.path.abspath(target) + os.sep  # noqa: PTH100  resolve() would ask the disk for every row
+        if not isinstance(target, Folder):
+            self.target = f"{target.url}/"
+            return
+        if target.path.exists() and not target.path.is_dir():
+            raise JobError(f"TARGET {target.path} is a file; name a folder")
+        self.target = os.path.abspath(target.path) + os.sep  # noqa: PTH100  resolve() would ask the disk for every row
 
     def listed(self) -> Iterator[Listed]:
         """The images in the manifest's order. Raises JobError, with the row, where it is not one of ids and uris."""
         self.known.clear()
-        for number, row in enumerate(self.read(Path(self.file)), 1):
-            try:
-                yield self._listed(row)
-            except (ValueError, KeyError) as error:
-                raise JobError(f"{Path(self.file).name}, row {number}: {_why(error)}") from error
+        rows = enumerate(self.read(Path(self.file)), 1)
+        with ThreadPoolExecutor(_ASKED) as pool:
+            while some := list(islice(rows, _AT_ONCE)):
+                # A bucket is asked for many objects at a time; a disk is as quick by one.
+                afar = any("://" in str(row.get("uri")) for _, row in some)
+                yield from (pool.map if afar else map)(self._numbered, some)
+
+    def _numbered(self, numbered: tuple[int, Row]) -> Listed:
+        number, row = numbered
+        try:
+            return self._listed(row)
+        except (ValueError, KeyError) as error:
+            raise JobError(f"{Path(self.file).name}, row {number}: {_why(error)}") from error
 
     def _listed(self, row: Row) -> Listed:
         name, uri = row["id"], row["uri"]
@@ -73,6 +91,8 @@ class Inventory:
         place = str(uri)
         place = place.removeprefix("file://")
         path = with_suffix_of(str(name or ""), place)
+        if "://" in place:
+            return self._object(path, place, priority, options)
         absolute = os.path.abspath(os.path.join(self.root, place))  # noqa: PTH100, PTH118  see above
         if absolute.startswith(self.target):
             raise JobError(f"{place} lies in TARGET, whose files are results; name another TARGET")
@@ -81,6 +101,15 @@ class Inventory:
         except OSError:
             return Listed(path, -1, 0, uri=absolute, priority=priority, options=options)
         return Listed(path, status.st_size, status.st_mtime_ns, uri=absolute, priority=priority, options=options)
+
+    def _object(self, path: str, uri: str, priority: int, options: str) -> Listed:
+        spot = spot_of(uri)
+        if uri.startswith(self.target):
+            raise JobError(f"{uri} lies in TARGET, whose objects are results; name another TARGET")
+        found = spot.place.stat(spot.path)
+        if found is None:
+            return Listed(path, -1, 0, uri=uri, priority=priority, options=options)
+        return Listed(path, found.size, found.mtime_ns, found.etag, uri, priority, options)
 
     def _options(self, row: Row) -> str:
         """The options of a row as JSON. Raises JobError for a column that is none."""

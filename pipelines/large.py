@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pipelines import ingest, store
+from pipelines.estimate import cost_s
 from pipelines.manifest import Manifest
 from pipelines.records import Forgotten, ShardRecord
 from pipelines.tasks import Failure, Ingest, Item, Look, Receipt, Restore, Shard, Stitch, target_path
@@ -81,6 +82,12 @@ class LargeImages:
         while not self._ready and self._waiting and len(self._open) < _AT_ONCE:
             self._begin(self._waiting.popleft())
         return self._ready.popleft() if self._ready else None
+
+    def task_s(self, item: Item) -> float:
+        """Seconds that a task of an image under way should take."""
+        assert not isinstance(item, Restore | Look)
+        plan = self._open[_name(item.image)].plan
+        return cost_s(plan) / plan.tile_count
 
     @property
     def note(self) -> str:

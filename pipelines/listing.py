@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from pipelines import place as places
 from pipelines import tree
 from pipelines.errors import JobError
+from pipelines.naming import says_image
+from pipelines.place import Place, place_of
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -42,7 +45,7 @@ class Listing(Protocol):
 
     @property
     def root(self) -> str:
-        """The folder that names are below."""
+        """The folder, or the URL, that names are below."""
         ...
 
     @property
@@ -50,7 +53,7 @@ class Listing(Protocol):
         """Files that are no images; known once all is listed."""
         ...
 
-    def check_apart(self, target: Path) -> None:
+    def check_apart(self, target: Place) -> None:
         """Raise JobError where results could overwrite or mix with sources."""
         ...
 
@@ -70,9 +73,10 @@ class Folder:
     skipped: int = 0
     """Files that are no images."""
 
-    def check_apart(self, target: Path) -> None:
+    def check_apart(self, target: Place) -> None:
         """Raise JobError where TARGET lies in the folder, or the folder in it."""
-        tree.check_apart(Path(self.root), target)
+        if isinstance(target, places.Folder):
+            tree.check_apart(Path(self.root), target.path)
 
     def listed(self) -> Iterator[Listed]:
         """The images, folder by folder in the order of names."""
@@ -89,6 +93,62 @@ class Folder:
             except FileNotFoundError:
                 continue  # gone since the folder was listed
             yield Listed(path, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(slots=True)
+class Objects:
+    """All images below a prefix of a bucket, or those that a pattern fits, as far as their names say that they are.
+
+    None is read to find out.
+    """
+
+    place: Place
+    """The prefix."""
+    pattern: str = ""
+    """What names below it must be like; empty for any."""
+    skipped: int = 0
+    """Objects that are no images."""
+
+    @property
+    def root(self) -> str:
+        """The URL of the prefix."""
+        return self.place.url
+
+    def check_apart(self, target: Place) -> None:
+        """Raise JobError where one prefix holds the other."""
+        inner, outer = f"{target.url}/", f"{self.root}/"
+        if inner.startswith(outer) or outer.startswith(inner):
+            raise JobError(
+                f"TARGET {target.url} and SOURCE {self.root} lie in one another; name a TARGET beside SOURCE, "
+                "as s3://bucket/out beside s3://bucket/in"
+            )
+
+    def listed(self) -> Iterator[Listed]:
+        """The images in the order of their keys. Hidden ones are passed over, as hidden files are."""
+        self.skipped = 0
+        fits = matcher(self.pattern) if self.pattern else None
+        for found in self.place.listing():
+            if (fits and not fits(found.path)) or _is_hidden(found.path):
+                continue
+            if says_image(PurePosixPath(found.path).suffix):
+                yield Listed(found.path, found.size, found.mtime_ns, found.etag)
+            else:
+                self.skipped += 1
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a part of a name begins with a dot; `.` and `..` are another matter, and refused later."""
+    return (path.startswith(".") or "/." in path) and any(
+        part.startswith(".") and part not in (".", "..") for part in path.split("/")
+    )
+
+
+def objects(source: str) -> Objects:
+    """The images below a prefix of a bucket, or of a pattern. Raises JobError where it cannot be listed."""
+    root, pattern = split_pattern(source)
+    place = place_of(root)
+    place.check()
+    return Objects(place, pattern)
 
 
 def folder_or_pattern(source: str) -> Folder:

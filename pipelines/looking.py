@@ -7,46 +7,64 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from pipelines import zarrsource
+from pipelines.place import Folder, Found, Place, Spot, spot_of
 from pipelines.report import Places
 from pipelines.tally import Row
+from pipelines.targets import Target
 from pipelines.thumbnail import Comparison, comparison
 from refine.decoder import Decoder
 from refine.display import Screen, shown
+from refine.limits import SCAN_LIMITS
 
 _MAX_PX = 60_000_000
 """Of a picture that is decoded for a page: two seconds, and less than half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)
-class FilesLook:
-    """Before and after, both files of this machine, read in the decoder's process."""
+class CatalogLook:
+    """Before and after, wherever they lie, read in the decoder's process; the groups of a zarr store in this one."""
 
-    source: Path
-    """SOURCE."""
-    target: Path
+    source: Place
+    """What names of sources are below."""
+    target: Target
     """TARGET."""
     decoder: Decoder
     """What reads them."""
 
     def __call__(self, row: Row) -> Comparison | None:
-        """Before and after of a row; None where one is too large. Raises ImageReadError or OSError."""
-        before = picture(self.decoder, self.source / row.record.path)
-        after = picture(self.decoder, self.target / row.record.output)
+        """Before and after of a row; None where one is too large. Raises RefineError or OSError."""
+        record = row.record
+        spot = spot_of(record.uri) if record.uri else Spot(self.source, record.path)
+        before = self._picture(spot, Found(spot.path, record.size, record.mtime_ns, record.etag))
+        result = Spot(self.target.place, record.output)
+        after = self._picture(result, Found(record.output, record.output_nbytes, 0, record.output_etag))
         return None if before is None or after is None else comparison(before, after)
+
+    def _picture(self, spot: Spot, found: Found) -> Screen | None:
+        if spot.local is not None:
+            return picture(self.decoder, spot.local)
+        with spot.place.fetched(found) as path:
+            return picture(self.decoder, path)
 
 
 def picture(decoder: Decoder, path: Path) -> Screen | None:
-    """A picture file as a screen shows it; None where it is too large for that. Raises as `Decoder.read` does."""
-    spec = decoder.spec(path)
+    """A picture as a screen shows it; None where it is too large for that. Raises as `Decoder.read` does."""
+    is_group = path.is_dir()
+    spec = zarrsource.spec_of(path, 0, SCAN_LIMITS) if is_group else decoder.spec(path)
     if spec.height * spec.width > _MAX_PX:
         return None
+    if is_group:
+        return shown(zarrsource.windows(path, 0)[:, :], spec)
     image = decoder.read(path)
     return shown(image.pixels, image.spec)
 
 
-def places(source: Path | None, target: Path | None, page: Path) -> Places:
-    """Where SOURCE and TARGET lie, seen from the page's folder; None for what is not on this machine."""
-    return Places(*(None if root is None else _relative(root, page.parent) for root in (source, target)))
+def places(source: Place, target: Target, page: Path) -> Places:
+    """Where SOURCE and TARGET lie, seen from the page's folder; None for what no browser opens from there."""
+    before = source.path if isinstance(source, Folder) else None
+    after = target.folder if target.format is None else None
+    return Places(*(None if root is None else _relative(root, page.parent) for root in (before, after)))
 
 
 def _relative(root: Path, folder: Path) -> str:

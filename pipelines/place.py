@@ -31,12 +31,27 @@ class Found:
     """What a bucket calls this content of the object; empty in a folder."""
 
 
+class ConflictError(StoreError):
+    """What stands at an object's place is not what was recorded, or nothing is there, or something should not be."""
+
+    def __init__(self, path: str, found: Found | None, *, ours: bool) -> None:
+        what = "is gone since it was recorded" if found is None else "holds something else than was recorded"
+        whose = "" if ours or found is None else ", and not written by refine"
+        super().__init__(f"{path}: its object {what}{whose}; remove that, or name another TARGET")
+        self.found = found
+        self.ours = ours
+
+
 class Place(Protocol):
     """Files below a folder or a prefix. Pickles, and holds no secret: a worker's own environment has those."""
 
     @property
     def url(self) -> str:
         """How a user writes it."""
+        ...
+
+    def check(self) -> None:
+        """Raise JobError where nothing can be read there: before any work, not after an hour of it."""
         ...
 
     def listing(self, below: str = "") -> Iterator[Found]:
@@ -71,6 +86,26 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Spot:
+    """One file of a place, whether it is there or not. Pickles."""
+
+    place: Place
+    """The place."""
+    path: str
+    """Below it."""
+
+    @property
+    def url(self) -> str:
+        """How a user writes it."""
+        return f"{self.place.url.rstrip('/')}/{self.path}"
+
+    @property
+    def local(self) -> Path | None:
+        """The file, where it is one of this machine; it may be opened as it is."""
+        return self.place.path / self.path if isinstance(self.place, Folder) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Folder:
     """A folder of this machine, or one that it has mounted."""
 
@@ -81,6 +116,11 @@ class Folder:
     def url(self) -> str:
         """Its path."""
         return str(self.path)
+
+    def check(self) -> None:
+        """Raise JobError where there is no such folder."""
+        if not self.path.is_dir():
+            raise JobError(f"{self.path} is no folder; name one that is there")
 
     def listing(self, below: str = "") -> Iterator[Found]:
         """All files below a folder of this place. Links to folders are not followed: they may lead round."""
@@ -117,7 +157,10 @@ class Folder:
 
     def fetched(self, found: Found) -> AbstractContextManager[Path]:
         """The file itself. Raises StoreError where it has changed since it was found."""
-        if self.stat(found.path) != found:
+        now = self.stat(found.path)
+        if now is None:
+            raise StoreError(f"{found.path}: is gone since it was listed; run again")
+        if now != found:
             raise StoreError(f"{found.path}: was changed while it was worked on; run again")
         return nullcontext(self.path / found.path)
 
@@ -167,3 +210,22 @@ def place_of(text: str) -> Place:
     except ModuleNotFoundError as error:
         raise JobError(f"{text}: needs {error.name}; install it with: pip install 'refine-imaging[s3]'") from error
     return cast("Place", bucket.Bucket(name, prefix.strip("/")))
+
+
+def absolute(text: str) -> str:
+    """A path or URL that means the same wherever one stands."""
+    place = place_of(text)
+    return str(place.path.absolute()) if isinstance(place, Folder) else place.url
+
+
+def spot_of(text: str) -> Spot:
+    """The file that a path or URL names. Raises JobError as `place_of` does.
+
+    >>> spot_of("s3://shop/in/a.jpg"), spot_of("/in/a.jpg").local
+    (Spot(place=Bucket(name='shop', prefix=''), path='in/a.jpg'), PosixPath('/in/a.jpg'))
+    """
+    found = place_of(text)
+    if isinstance(found, Folder):
+        return Spot(Folder(found.path.parent), found.path.name)
+    bucket, _, path = found.url.partition("://")[2].partition("/")
+    return Spot(place_of(f"s3://{bucket}"), path)

@@ -70,7 +70,7 @@ WHERE l.path IS NULL
 _QUARANTINED = """
 SELECT r.record FROM item i JOIN plan.listed l ON l.path = i.path
     JOIN plan.wanted w ON w.rendition = i.rendition AND w.wish = l.wish
-    JOIN record r ON r.path = i.path AND r.rendition = i.rendition
+    JOIN record r ON r.id = i.record
     LEFT JOIN plan.stale s ON s.rank = l.rank AND s.path = i.path AND s.rendition = i.rendition
 WHERE i.state = 'quarantined' AND s.path IS NULL ORDER BY i.path
 """
@@ -141,6 +141,15 @@ class Planned:
     def counts(self) -> dict[str, int]:
         """How many results are stale, by reason."""
         return dict(self.roll.index.execute("SELECT why, count(*) FROM plan.stale GROUP BY why"))
+
+    @property
+    def replaced_nbytes(self) -> int:
+        """Bytes of the results that are there and are made anew."""
+        ((nbytes,),) = self.roll.index.execute(
+            "SELECT ifnull(sum(p.nbytes), 0) FROM plan.stale s JOIN item i ON i.path = s.path "
+            "AND i.rendition = s.rendition JOIN plan.present p ON p.path = i.output"
+        )
+        return int(nbytes)
 
     def pairs(self) -> dict[tuple[int, int], int]:
         """How many finished results are stale only for their key, by the numbers of the old and the new one."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 
 from pipelines.errors import JobError
 from pipelines.planning import Planned
 from pipelines.previous import Previous
+from pipelines.targets import Target
 
 _AT_ONCE = 500
 """Results between two commits."""
 
 
-def prune(plan: Planned, target: Path, previous: Previous | None) -> int:
+def prune(plan: Planned, target: Target, previous: Previous | None) -> int:
     """Remove the results whose source is gone, and what the ledger says of it; how many results.
 
     Raises JobError where no source is there at all: then it is the source that is not there, not its images.
@@ -30,18 +30,7 @@ def prune(plan: Planned, target: Path, previous: Previous | None) -> int:
             previous.commit()
         for _, output in some:
             if output:
-                (target / output).unlink(missing_ok=True)
-                _remove_empty((target / output).parent, target)
+                target.remove(output)
         plan.ledger.commit(gone for gone, _ in some)
         count += sum(bool(output) for _, output in some)
     return count
-
-
-def _remove_empty(folder: Path, target: Path) -> None:
-    """Remove a folder of TARGET that holds nothing any more, and those above it."""
-    while folder != target:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent

@@ -12,19 +12,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
-from pipelines import manifest
 from pipelines.cluster import Cluster
 from pipelines.draw import Draw
 from pipelines.errors import JobError
-from pipelines.looking import FilesLook, places
+from pipelines.holding import held_ledger, ledger_folder
+from pipelines.looking import CatalogLook, places
 from pipelines.manifest import Manifest
 from pipelines.metrics import check_writable, write_metrics
-from pipelines.naming import OWN_FOLDER
+from pipelines.place import absolute, place_of
 from pipelines.records import State
 from pipelines.report import FOLDER, PAGE, refresh_report, write_report
 from pipelines.runs import Run, Totals, ended_run, last_run, now, write_run
 from pipelines.summary import Summary
 from pipelines.tally import Row
+from pipelines.targets import Target
 from refine.api import cores
 from refine.decoder import Decoder
 from refine.errors import RefineError
@@ -37,21 +38,18 @@ class Asked:
 
     source: str
     """SOURCE."""
-    root: Path
-    """The folder that names of sources are below."""
-    target: Path
+    root: str
+    """The folder, or the URL, that names of sources are below."""
+    target: Target
     """TARGET."""
+    own: Path
+    """The folder of this machine that is not for results."""
     settings: Settings
     """What is done."""
     cluster: Cluster
     """Where."""
     metrics: Path | None = None
     """File for the metrics; None for none."""
-
-    @property
-    def own(self) -> Path:
-        """The folder of TARGET that is not for results."""
-        return self.target / OWN_FOLDER
 
 
 @contextmanager
@@ -77,19 +75,20 @@ def recorded(asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str])
     summary.seconds = time.monotonic() - started
     before = last_run(asked.own)
     run = _leave(asked, summary, drawn, began)
-    summary.report = str(_reported(asked.target, ledger, run, before))
+    summary.report = str(_reported(asked, ledger, run, before))
 
 
-def remade(target: Path) -> Path:
+def remade(target: Target, state: Path | None) -> Path:
     """The report of a target, written anew; the path of its page.
 
     Raises JobError where TARGET holds no catalog, or another run is at work there.
     """
-    run = last_run(target / OWN_FOLDER)
+    own = ledger_folder(target, state)
+    run = last_run(own)
     if run is None:
-        raise JobError(f"{target}: no run of `refine catalog` has ended here; name the TARGET of one")
-    with manifest.opened(target / OWN_FOLDER) as ledger:
-        return _written(target, ledger, run)
+        raise JobError(f"{target.place.url}: no run of `refine catalog` has ended here; name the TARGET of one")
+    with held_ledger(target, state) as ledger:
+        return _written(target, own, ledger, run)
 
 
 def _leave(asked: Asked, summary: Summary, drawn: Draw[str], began: datetime, *, stopped: str = "") -> Run:
@@ -99,8 +98,8 @@ def _leave(asked: Asked, summary: Summary, drawn: Draw[str], began: datetime, *,
         began,
         summary,
         source=asked.source,
-        root=str(asked.root.absolute()),
-        target=str(asked.target.absolute()),
+        root=absolute(asked.root),
+        target=absolute(asked.target.place.url),
         settings={"preset": asdict(asked.settings.preset), "size": _size(asked.settings)},
         workers=asked.cluster.workers or cores(),
         before=Totals() if before is None else before.totals,
@@ -113,22 +112,22 @@ def _leave(asked: Asked, summary: Summary, drawn: Draw[str], began: datetime, *,
     return run
 
 
-def _reported(target: Path, ledger: Manifest, run: Run, before: Run | None) -> Path:
+def _reported(asked: Asked, ledger: Manifest, run: Run, before: Run | None) -> Path:
     """The report after a run; where it changed nothing in the ledger, only what the page says of the run is new."""
     if before is not None and before.whole and not run.summary["done"]:
         names = ("failed", "quarantined", "flagged")
         if all(before.summary[name] == run.summary[name] for name in names):
-            page = refresh_report(target / OWN_FOLDER, run, ledger.count())
+            page = refresh_report(asked.own, run, ledger.count())
             if page is not None:
                 return page
-    return _written(target, ledger, run)
+    return _written(asked.target, asked.own, ledger, run)
 
 
-def _written(target: Path, ledger: Manifest, run: Run) -> Path:
-    own, source = target / OWN_FOLDER, Path(run.root)
+def _written(target: Target, own: Path, ledger: Manifest, run: Run) -> Path:
+    source = place_of(run.root)
     where = places(source, target, own / FOLDER / PAGE)
     with Decoder() as decoder:
-        return write_report(own, run, _rows(ledger), where, FilesLook(source, target, decoder))
+        return write_report(own, run, _rows(ledger), where, CatalogLook(source, target, decoder))
 
 
 def _rows(ledger: Manifest) -> Iterator[Row]:

@@ -56,8 +56,12 @@ class Record:
     """Which of the results of one source; empty where there is one."""
     etag: str = ""
     """What an object store calls this state of the source; empty for a file."""
+    output_etag: str = ""
+    """What an object store calls the result as it was stored; empty for a file."""
     uri: str = ""
     """Where the source lies; empty for its name below SOURCE."""
+    kind: str = ""
+    """Of its failure; see `pipelines.failures`."""
 
     def __post_init__(self) -> None:
         # JSON gives a list back.

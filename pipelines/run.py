@@ -43,6 +43,12 @@ class Outcome(Generic[Item, Result]):
     """How often it was sent out."""
 
 
+class Alone(tuple[Item, ...]):
+    """A batch that is run with nothing beside it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Sent(Generic[Item]):
     items: tuple[Item, ...]
@@ -65,9 +71,9 @@ def streamed(
 ) -> Iterator[tuple[Outcome[Item, Result], ...]]:
     """Outcomes of batches, as they finish, at most `window` batches a worker thread in flight.
 
-    `batches` may yield None for "nothing now, ask again after the next outcome". `work` returns one result per item
-    and may run twice, so what it does must bear repeating. A batch is released only when the next outcomes are asked
-    for: commit what was yielded before that.
+    `batches` may yield None for "nothing now, ask again after the next outcome", and Alone. `work` returns one result
+    per item and may run twice, so what it does must bear repeating. A batch is released only when the next outcomes are
+    asked for: commit what was yielded before that.
 
     A batch whose worker dies is split and its items run one by one. An item that is lost again is run with nothing
     beside it; lost `attempts` times like that, it comes back without a result. Raises RunError where the scheduler
@@ -133,11 +139,18 @@ class _Flight(Generic[Item, Result]):
             return self.again.popleft()
         if self.exhausted:
             return None
+        return self._asked()
+
+    def _asked(self) -> _Sent[Item] | None:
+        """What the feed hands out."""
         try:
             items = next(self.batches)
         except StopIteration:
             self.exhausted = True
             return None
+        if isinstance(items, Alone):
+            self.suspects.append(_Sent(tuple(items), alone=True))
+            return self._next()
         return None if items is None else _Sent(items)
 
     def ended_one(self) -> Future[Any]:

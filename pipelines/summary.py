@@ -21,6 +21,8 @@ class Complaint:
     """One line."""
     rendition: str = ""
     """Which of its results; empty where there is one."""
+    kind: str = ""
+    """What may help: `transient`, `resource`, `poison` or `deterministic`; see `pipelines.failures`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Summary:
     failed: list[Complaint] = field(default_factory=list)
     """Images that could not be restored."""
     quarantined: list[Complaint] = field(default_factory=list)
-    """Images that took their worker down, each time they were tried."""
+    """Images that ended or held up what worked on them, or were too large for it, with nothing beside them too."""
     flagged: list[dict[str, str]] = field(default_factory=list)
     """Images that were restored, but deserve a look."""
     notes: list[Remark] = field(default_factory=list)
@@ -59,6 +61,8 @@ class Summary:
     """Those of them that were removed."""
     skipped: int = 0
     """Files that are no images."""
+    left: int = 0
+    """Results that were not begun, for the time was up; the same command goes on with them."""
     output_px: int = 0
     """px made in this run."""
     seconds: float = 0.0
@@ -108,6 +112,8 @@ class Summary:
             counts.append(f"{self.pruned} removed whose source is gone")
         elif self.gone:
             counts.append(f"{self.gone} whose source is gone (--prune removes them)")
+        if self.left:
+            counts.append(f"{self.left} left for the next run")
         if self.skipped:
             counts.append(f"{self.skipped} other files skipped")
         rate = self.output_px / 1e6 / max(self.seconds, 1e-3)

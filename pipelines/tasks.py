@@ -6,42 +6,39 @@ import errno
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
 from pipelines import ingest, store
 from pipelines.assessing import Need, flag, need
-from pipelines.errors import StoreError
+from pipelines.errors import OutageError, StoreError
+from pipelines.estimate import is_small
+from pipelines.failures import Kind, kind_of, pauses
 from pipelines.ingest import Origin
-from pipelines.output import TIFF_TILE, Output, encoded, output
+from pipelines.output import Output, deed, output, output_format
+from pipelines.place import Found, Spot
 from pipelines.records import ShardRecord
 from pipelines.sources import decoder
+from pipelines.targets import Result, Target
 from refine._version import __version__
 from refine.assess import assess
 from refine.assessment import Assessment
 from refine.decide import Decision
 from refine.errors import RefineError
-from refine.imagefile import publish, write_tiff
 from refine.limits import Limits
 from refine.plan import Plan
 from refine.session import Engine, execution_class
 from refine.settings import Settings
-from refine.spec import Image, Pixels
+from refine.spec import Image, ImageSpec, Metadata, Pixels
 from refine.tiles import restore_tile, restored_pixels
-from refine.window import Window, grid
+from refine.window import Window
 
 logger = logging.getLogger(__name__)
 
-_TRIES = 3
-"""How often a disk or a network may refuse before an item fails."""
-_PAUSE_S = 0.2
-"""Before the second try; doubled before each further one."""
 _STOPPING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What the disk says when no other image can be written either."""
 
@@ -54,6 +51,8 @@ class Common:
     """Where programs run."""
     limits: Limits
     """What a source may ask."""
+    target: Target
+    """Where results go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +61,10 @@ class Restore:
 
     path: str
     """The source's name in the catalog, and in the ledger."""
-    source: Path
-    """The file."""
-    target: Path
-    """Its result."""
+    source: Spot
+    """Where it lies."""
+    output: str
+    """Where its result goes, below the target."""
     size: int
     """Bytes of the source when it was seen."""
     mtime_ns: int
@@ -78,6 +77,15 @@ class Restore:
     """Digest of all that decides the result apart from the source."""
     etag: str = ""
     """What an object store called this state of the source; empty for a file."""
+    replacing: str = ""
+    """What an object store called the result that an earlier run stored; empty for none, and for a file."""
+    sized: bool = True
+    """Whether its header was read before: it is small, and its result has this name. Else the task looks first."""
+
+    @property
+    def seen(self) -> Found:
+        """The source, as it was seen."""
+        return Found(self.source.path, self.size, self.mtime_ns, self.etag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,10 @@ class Receipt:
     """What a page of a scan is like, of the task that takes it in."""
     shards: tuple[ShardRecord, ...] = ()
     """What a task of a scan wrote."""
+    output_etag: str = ""
+    """What an object store calls what was written; empty for a file."""
+    header: ImageSpec | None = None
+    """Of an image that was not sized before, and needs another name or more than one task: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +188,8 @@ class Failure:
     """Wall time until it failed."""
     tries: int = 1
     """How often it was tried."""
+    kind: Kind = "deterministic"
+    """What may help; see `pipelines.failures`."""
 
 
 class _DamagedError(StoreError):
@@ -238,15 +252,17 @@ class Stage:
 def attempted(work: Callable[[Stage], Receipt], name: str) -> Receipt | Failure:
     """The receipt of a piece of work, or why there is nothing: tried again where the disk or the network said no."""
     started = time.perf_counter()
-    for attempt in range(1, _TRIES + 1):
+    waits = pauses()
+    for attempt in count(1):
         stage = Stage()
         try:
             return replace(work(stage), seconds=time.perf_counter() - started, tries=attempt)
         except Exception as error:  # noqa: BLE001  One image's failure must not stop the job, whatever it is.
             failure = _failure(error, stage.name, name)
-            if attempt == _TRIES or failure.stops_run or not _may_pass(error):
+            wait_s = next(waits, None)
+            if wait_s is None or failure.stops_run or failure.kind != "transient":
                 return replace(failure, seconds=time.perf_counter() - started, tries=attempt)
-            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
+            time.sleep(wait_s)
     raise AssertionError
 
 
@@ -255,7 +271,8 @@ def _done(item: Item, common: Common, opened: _Opened, stage: Stage) -> Receipt:
         case Restore():
             return _restored(item, common, opened, stage)
         case Look(image=image):
-            return Receipt(_unchanged_sha256(image))
+            with image.source.place.fetched(image.seen) as path:
+                return Receipt(ingest.file_sha256(path))
         case Ingest():
             stage.name = "ingest"
             return _ingested(item, common)
@@ -268,41 +285,63 @@ def _done(item: Item, common: Common, opened: _Opened, stage: Stage) -> Receipt:
 
 
 def _restored(item: Restore, common: Common, opened: _Opened, stage: Stage) -> Receipt:
-    image, found = _decoded(item, common, opened, stage)
+    if header := _opened(item, common, opened, stage):
+        return Receipt(header=header)
+    image, found = opened.image, opened.found
+    assert image is not None
+    assert found is not None
     stage.name = "plan"
     plan = item.settings.plan(image.spec, found)
     made = _output(plan, item, common)
     stage.name = "restore"
     pixels = restored_pixels(image.pixels, plan, common.engine)
     stage.name = "write"
-    data = encoded(pixels, made, item.settings)
     _check_unchanged(item)
-    item.target.parent.mkdir(parents=True, exist_ok=True)
-    publish(item.target, data)
-    digest = sha256(data).hexdigest()
-    receipt = _receipt(plan, common, opened.source_sha256, made.spec.height * made.spec.width, len(data), digest)
-    return _told(receipt, made, item.settings.decided(image.spec, found), found)
+    decision = item.settings.decided(image.spec, found)
+    return _stored(item, common, opened.source_sha256, Result(pixels, made, item.settings, {}), plan, decision, found)
 
 
-def _decoded(item: Restore, common: Common, opened: _Opened, stage: Stage) -> tuple[Image, Assessment]:
-    """What a source decodes to, and what it is like: as it was found for an earlier rendition, or now."""
-    if opened.image is None or opened.found is None:
-        opened.source_sha256 = _unchanged_sha256(item)
-        image = decoder(common.limits).read(item.source)
-        stage.name = "assess"
-        opened.found = assess(image.pixels, image.spec)
-        opened.image, opened.item = image, item
-    return opened.image, opened.found
+def _opened(item: Restore, common: Common, opened: _Opened, stage: Stage) -> ImageSpec | None:
+    """Decode and assess a source, where that was not done for an earlier rendition.
+
+    The header of an image that turns out to be no single task: such a one is not decoded here.
+    """
+    if opened.image is not None:
+        return _too_much(item, opened.image.spec, common)
+    common.limits.check_file(Path(item.path).name, item.size)
+    with item.source.place.fetched(item.seen) as path:
+        child = decoder(common.limits)
+        if not item.sized and (header := _too_much(item, child.spec(path), common)):
+            return header
+        opened.source_sha256 = ingest.file_sha256(path)
+        image = child.read(path)
+    stage.name = "assess"
+    opened.found = assess(image.pixels, image.spec)
+    opened.image, opened.item = image, item
+    return None
+
+
+def _too_much(item: Restore, spec: ImageSpec, common: Common) -> ImageSpec | None:
+    """The header of an image that was not sized, where it is no single task or its result cannot have its name."""
+    if item.sized:
+        return None
+    plan = item.settings.plan(spec)
+    named = common.target.format or item.settings.preset.output.format != "source"
+    small = is_small(plan, item.settings.preset.plan.allowed_mem)
+    if small and (named or output_format(plan, item.settings) == spec.format):
+        return None
+    return replace(spec, metadata=Metadata(), notes=())
 
 
 def _ingested(item: Ingest, common: Common) -> Receipt:
     image = item.image
-    source_sha256 = _unchanged_sha256(image)
-    came_from = Origin(image.path, image.size, image.mtime_ns, image.key, source_sha256)
-    child = decoder(common.limits)
-    spec = child.spec(image.source)
-    ingest.ingest(image.source, spec, item.work, child, came_from)
-    _check_unchanged(image)
+    with image.source.place.fetched(image.seen) as path:
+        source_sha256 = ingest.file_sha256(path)
+        came_from = Origin(image.path, image.size, image.mtime_ns, image.key, source_sha256)
+        child = decoder(common.limits)
+        spec = child.spec(path)
+        ingest.ingest(path, spec, item.work, child, came_from)
+        _check_unchanged(image)
     plan = image.settings.plan(spec, ingest.assessment(item.work))
     target = store.create(target_path(item.work), plan.result.shape, plan.result.dtype, plan.tile, store.TARGET_CHUNK)
     store.check_one_writer(target, plan.tile)
@@ -333,31 +372,44 @@ def _stitched(item: Stitch, common: Common) -> Receipt:
     plan = item.image.settings.plan(ingest.source_spec(item.work), found)
     made = _output(plan, item.image, common)
     came_from = ingest.origin(item.work)
-    array = store.opened(target_path(item.work))
     _check_complete(item, plan)
-    target = item.image.target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if made.format == "tiff":
-        write_tiff(target, made.spec, _blocks(array, plan, TIFF_TILE), TIFF_TILE)
-    else:
-        pixels = np.empty(made.spec.shape, made.spec.dtype)
-        for tile, block in zip(plan.tiles(), _blocks(array, plan, plan.tile), strict=True):
-            pixels[tile.slices] = block
-        publish(target, encoded(pixels, made, item.image.settings))
-    digest = ingest.file_sha256(target)
+    pixels = _Tiles(store.opened(target_path(item.work)), plan)
     source_sha256 = came_from.sha256 if came_from else ""
+    decision = item.image.settings.decided(plan.source, found)
+    result = Result(pixels, made, item.image.settings, {})
+    return _stored(item.image, common, source_sha256, result, plan, decision, found)
+
+
+def _stored(
+    item: Restore, common: Common, source_sha256: str, result: Result, plan: Plan, decision: Decision, found: Assessment
+) -> Receipt:
+    """Store a result; its receipt, with what is told of the image beside what was written."""
+    made = result.made
     px = made.spec.height * made.spec.width
-    receipt = _receipt(plan, common, source_sha256, px, target.stat().st_size, digest)
-    return _told(receipt, made, item.image.settings.decided(plan.source, found), found)
+    told = _described(Path(item.path).name, source_sha256, plan, decision, common)
+    written = common.target.store(item.output, replace(result, told=told), item.replacing)
+    receipt = _receipt(plan, common, source_sha256, px, written.nbytes, written.sha256)
+    return replace(receipt, output_etag=written.etag, notes=made.notes, need=need(decision, found), flag=flag(decision))
 
 
-def _told(receipt: Receipt, made: Output, decision: Decision, found: Assessment) -> Receipt:
-    """The receipt with what is told of the image beside what was written."""
-    return replace(receipt, notes=made.notes, need=need(decision, found), flag=flag(decision))
+def _described(name: str, source_sha256: str, plan: Plan, decision: Decision, common: Common) -> dict[str, object]:
+    """What is said of a result where a file has no place for it."""
+    done = deed(plan, execution_class(common.engine, plan.block))
+    return {
+        "kind": "derivative",
+        "source": {"name": name, "sha256": source_sha256},
+        "decision": decision.action,
+        "strengths": decision.strengths,
+        "steps": list(done.steps),
+        "networks": [{"id": net, "sha256": digest} for net, digest in done.nets],
+        "program_sha256": plan.program.digest,
+        "execution_class": done.execution_class,
+        "version": __version__,
+    }
 
 
 def _output(plan: Plan, item: Restore, common: Common) -> Output:
-    return output(plan, item.settings, execution_class(common.engine, plan.block))
+    return output(plan, item.settings, execution_class(common.engine, plan.block), common.target.format)
 
 
 def _check_complete(item: Stitch, plan: Plan) -> None:
@@ -373,14 +425,28 @@ def _check_complete(item: Stitch, plan: Plan) -> None:
         raise _DamagedError(lacking)
 
 
-def _blocks(array: store.PixelArray, plan: Plan, side: int) -> Iterator[Pixels]:
-    """The finished pixels in squares of `side` px, row by row. Raises _DamagedError."""
-    for window in grid(*plan.output, side):
+class _Tiles:
+    """The finished tiles of a large image, read by windows. Raises _DamagedError where a shard is not what it was."""
+
+    def __init__(self, array: store.PixelArray, plan: Plan) -> None:
+        self._array, self._plan = array, plan
+        self.shape = array.shape
+
+    def __getitem__(self, window: tuple[slice, slice]) -> Pixels:
         try:
-            block = array[window.slices]
+            return self._array[window]
         except ValueError as error:  # zarr's word for a checksum that is wrong
-            raise _DamagedError(tuple(t for t in plan.tiles() if t.clip(window).area)) from error
-        yield block
+            rows, columns = window
+            asked = Window(rows.start, columns.start, rows.stop, columns.stop)
+            raise _DamagedError(tuple(t for t in self._plan.tiles() if self._is_damaged(t.clip(asked)))) from error
+
+    def _is_damaged(self, window: Window) -> bool:
+        if window.area:
+            try:
+                self._array[window.slices]
+            except ValueError:
+                return True
+        return False
 
 
 def target_path(work: Path) -> Path:
@@ -388,14 +454,9 @@ def target_path(work: Path) -> Path:
     return work / "target.zarr"
 
 
-def _unchanged_sha256(item: Restore) -> str:
-    _check_unchanged(item)
-    return ingest.file_sha256(item.source)
-
-
 def _check_unchanged(item: Restore) -> None:
-    status = item.source.stat()
-    if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
+    """Raise StoreError where a file has changed since it was seen. Of an object there is a copy, which has not."""
+    if item.source.local is not None and item.source.place.stat(item.source.path) != item.seen:
         raise StoreError("was changed while it was worked on; run again")
 
 
@@ -419,14 +480,8 @@ def _failure(error: Exception, stage: str, name: str) -> Failure:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {reason}"
     damaged = error.tiles if isinstance(error, _DamagedError) else ()
-    return Failure(stage, reason[:500], _number(error) in _STOPPING, damaged)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether trying again may help: the disk or the network said no, not the image."""
-    if isinstance(error, RefineError):
-        return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, RefineError)
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+    stops_run = _number(error) in _STOPPING or isinstance(error, OutageError)
+    return Failure(stage, reason[:500], stops_run, damaged, kind=kind_of(error))
 
 
 def _number(error: BaseException) -> int | None:

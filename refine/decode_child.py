@@ -24,7 +24,7 @@ from typing import Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 
-from refine.errors import ImageReadError, LimitError
+from refine.errors import DecodeMemoryError, ImageReadError
 from refine.imagefile import copies, one_line, read_pixels, read_spec
 from refine.limits import Limits
 from refine.openimage import OpenImages
@@ -136,7 +136,7 @@ def _serve(request: Request, memory: int, reply: Reply, images: OpenImages) -> N
         images.close_all()
         why = f"decoding needs more than the {allowed.nbytes / 1e6:,.0f} MB it is allowed"
         way = "raise headroom_mem if you trust it"
-        reply({"error": LimitError.__name__, "message": f"{path.name}: {why}; {way}"})
+        reply({"error": DecodeMemoryError.__name__, "message": f"{path.name}: {why}; {way}"})
     finally:
         _allow(resource.RLIM_INFINITY)
 

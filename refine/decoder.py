@@ -23,7 +23,7 @@ from typing import BinaryIO, Self, cast
 import numpy as np
 
 from refine.decode_child import Request, Wanted, unpacked
-from refine.errors import ImageReadError, LimitError
+from refine.errors import CrashError, DecodeMemoryError, ImageReadError, LimitError
 from refine.limits import Limits
 from refine.openimage import KEEP_MEM, Storage
 from refine.spec import Depth, Image, ImageSpec, Pixels
@@ -41,7 +41,7 @@ _WINDOWS = 100
 _START_S = 60.0
 """Seconds in which a child must say that it is ready (measured: 0.3)."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TIFFFILE_NUM_THREADS")
-_ERRORS = {error.__name__: error for error in (ImageReadError, LimitError)}
+_ERRORS = {error.__name__: error for error in (ImageReadError, LimitError, DecodeMemoryError)}
 
 
 class Decoder:
@@ -207,12 +207,10 @@ class Decoder:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not select.select([child.stdout], [], [], left_s)[0]:
                 self._stop()
-                raise ImageReadError(
-                    f"{name}: decoding took longer than {wait_s:g} s; raise decode_base_s if you trust it"
-                )
+                raise CrashError(f"{name}: decoding took longer than {wait_s:g} s; raise decode_base_s if you trust it")
             pieces.append(os.read(child.stdout.fileno(), 1 << 20))
             if not pieces[-1]:
-                raise ImageReadError(f"{name}: {self._end()}")
+                raise CrashError(f"{name}: {self._end()}")
         line, _, self._unread = b"".join(pieces).partition(b"\n")
         fields = cast("dict[str, object]", json.loads(line))
         if "error" in fields:

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from refine.errors import ProgramError
+from refine.errors import ProgramError, ShortOfMemoryError
 from refine.program import Program
 from refine.spec import Pixels
 
@@ -26,6 +26,8 @@ _CUDA = {
     "use_tf32": "0",
 }
 _KEPT = 8
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "BFCArena")
+"""What onnxruntime says where there is not enough, its providers included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ def run(
     try:
         block, nonfinite = session.run(["restored", "nonfinite"], {"pixels": pixels[None], **fed})
     except Exception as error:  # onnxruntime raises its own, unnamed, classes
+        if isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY):
+            raise ShortOfMemoryError(f"a block of {pixels.shape[1]} x {pixels.shape[0]} px got no memory") from error
         msg = f"program {program.digest[:12]} failed on a block of {pixels.shape}: {str(error).splitlines()[0]}"
         raise ProgramError(msg) from error
     return block[0], int(nonfinite)

@@ -15,9 +15,9 @@ import pytest
 from buckets import KEY_ID, SECRET
 
 from pipelines import bucket, s3
-from pipelines.bucket import Bucket, ConflictError
+from pipelines.bucket import Bucket
 from pipelines.errors import JobError, StoreError
-from pipelines.place import Found, place_of
+from pipelines.place import ConflictError, Found, place_of
 
 
 def test_bucket_lists_page_by_page(shop, monkeypatch):

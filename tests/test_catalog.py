@@ -13,14 +13,17 @@ import pytest
 from strategies_files import assessed_plan, picture, read_picture, small_tree, write_picture
 
 from pipelines import catalog as catalogs
-from pipelines import estimate, feed, graph, manifest, store, tasks
+from pipelines import estimate, failures, feed, graph, manifest, place, store, tasks
+from pipelines.brake import Brake
 from pipelines.catalog import catalog
 from pipelines.errors import JobError, RunError
 from pipelines.large import LargeImages, work_name
+from pipelines.place import Folder, Spot
 from pipelines.planning import Planned
 from pipelines.records import ShardRecord
 from pipelines.run import Outcome
 from pipelines.summary import Summary
+from pipelines.targets import Files
 from pipelines.tasks import Common, Failure, Ingest, Receipt, Restore, Shard, Stitch, performed
 from refine.errors import PlanError
 from refine.imagefile import read_image
@@ -188,11 +191,13 @@ def test_leftovers_of_killed_runs_are_swept(tmp_path, shared):
 
 def test_full_disk_stops_the_run(tmp_path):
     """Where no image can be written any more, the run ends and says so, instead of failing image by image."""
-    item = Restore("a.png", tmp_path / "a.png", tmp_path / "b.png", 0, 0, settings_for())
+    item = Restore("a.png", Spot(Folder(tmp_path), "a.png"), "b.png", 0, 0, settings_for())
     with manifest.opened(tmp_path) as ledger:
         planned = Planned(ledger, None, {})
-        common = Common(Engine(), Limits())
-        made = feed.Feed(tmp_path, tmp_path, common, planned, None, _Silent(), Summary(), LargeImages(tmp_path, ledger))
+        common = Common(Engine(), Limits(), Files(Folder(tmp_path)))
+        large, summary = LargeImages(tmp_path, ledger), Summary()
+        brake = Brake(tmp_path, summary)
+        made = feed.Feed(Folder(tmp_path), common, planned, None, _Silent(), summary, large, brake)
         failure = Failure("write", "No space left on device", stops_run=True)
         with pytest.raises(RunError, match="No space left"):
             made.settle((Outcome(item, failure),))
@@ -207,11 +212,11 @@ class _Large:
     """One image cut into tiles by hand, task by task."""
 
     def __init__(self, folder, settings):
-        self.common = Common(Engine(), Limits())
+        self.common = Common(Engine(), Limits(), Files(Folder(folder / "target")))
         source = write_picture(folder / "source" / "a.png", picture(300, 200))
         status = source.stat()
-        target = folder / "target" / "a.png"
-        self.item = Restore("a.png", source, target, status.st_size, status.st_mtime_ns, settings)
+        spot = Spot(Folder(source.parent), source.name)
+        self.item = Restore("a.png", spot, "a.png", status.st_size, status.st_mtime_ns, settings)
         self.spec = read_image(source).spec
         self.plan = assessed_plan(settings, read_image(source))
         self.work = folder / "work" / work_name(self.item)
@@ -247,8 +252,8 @@ def large(tmp_path):
 def test_stitch_equals_the_plain_loop(large):
     """Task by task, without a cluster, the same pixels."""
     assert isinstance(large.stitched(), Receipt)
-    expected = restored_pixels(read_image(large.item.source).pixels, large.plan)
-    assert np.array_equal(read_picture(large.item.target), expected)
+    expected = restored_pixels(read_image(large.item.source.local).pixels, large.plan)
+    assert np.array_equal(read_picture(large.common.target.folder / large.item.output), expected)
 
 
 @pytest.mark.parametrize("damage", ["lost", "short", "flipped"])
@@ -265,7 +270,7 @@ def test_damaged_shard_is_found_and_made_again(large, damage):
     failure = large.stitched()
     assert isinstance(failure, Failure)
     assert failure.damaged == (tile,)
-    assert not large.item.target.exists()
+    assert not (large.common.target.folder / large.item.output).exists()
     large.do_tile(tile)
     assert isinstance(large.stitched(), Receipt)
 
@@ -279,7 +284,7 @@ def test_tile_that_the_ledger_does_not_have_is_missing(large):
 
 def test_source_that_changes_meanwhile_fails(large):
     """A source that is replaced between ingest and the next look at it gives no result of two halves."""
-    write_picture(large.item.source, picture(300, 200, seed=9))
+    write_picture(large.item.source.local, picture(300, 200, seed=9))
     failure = large.do(large.item)
     assert isinstance(failure, Failure)
     assert "changed" in failure.reason
@@ -311,23 +316,25 @@ def test_large_image_resumes_at_its_missing_tiles(large, tmp_path):
 
 def test_one_failure_keeps_no_other_from_being_done(tmp_path, monkeypatch):
     """In one batch the image after a failing one is done, whatever the failure is."""
-    monkeypatch.setattr(tasks, "_PAUSE_S", 0)
-    common = Common(Engine(), Limits())
+    monkeypatch.setattr(failures, "_PAUSE_S", 0)
+    common = Common(Engine(), Limits(), Files(Folder(tmp_path / "out")))
     items = []
     for name in ("a.png", "b.png"):
         path = write_picture(tmp_path / name, picture(8, 8))
         status = path.stat()
-        items.append(Restore(name, path, tmp_path / "out" / name, status.st_size, status.st_mtime_ns, settings_for()))
-    items[0].source.unlink()
+        items.append(
+            Restore(name, Spot(Folder(tmp_path), name), name, status.st_size, status.st_mtime_ns, settings_for())
+        )
+    items[0].source.local.unlink()
     failure, receipt = performed(tuple(items), common)
-    assert (failure.stage, failure.reason) == ("read", "No such file or directory")
-    assert receipt.output_sha256 == hashlib.sha256(items[1].target.read_bytes()).hexdigest()
+    assert (failure.stage, failure.reason) == ("read", "is gone since it was listed; run again")
+    assert receipt.output_sha256 == hashlib.sha256((tmp_path / "out" / "b.png").read_bytes()).hexdigest()
 
 
 def test_disk_that_refuses_for_a_moment_is_asked_again(tmp_path, monkeypatch):
     """An error of the disk that passes costs a second try, not the image."""
-    monkeypatch.setattr(tasks, "_PAUSE_S", 0)
-    publish, refused = tasks.publish, []
+    monkeypatch.setattr(failures, "_PAUSE_S", 0)
+    publish, refused = place.publish, []
 
     def refusing_once(path, data):
         if not refused:
@@ -335,11 +342,13 @@ def test_disk_that_refuses_for_a_moment_is_asked_again(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         publish(path, data)
 
-    monkeypatch.setattr(tasks, "publish", refusing_once)
+    monkeypatch.setattr(place, "publish", refusing_once)
     path = write_picture(tmp_path / "a.png", picture(8, 8))
     status = path.stat()
-    item = Restore("a.png", path, tmp_path / "out.png", status.st_size, status.st_mtime_ns, settings_for())
-    (receipt,) = performed((item,), Common(Engine(), Limits()))
+    item = Restore(
+        "a.png", Spot(Folder(tmp_path), "a.png"), "out.png", status.st_size, status.st_mtime_ns, settings_for()
+    )
+    (receipt,) = performed((item,), Common(Engine(), Limits(), Files(Folder(tmp_path))))
     assert receipt.tries == 2
 
 
@@ -363,7 +372,7 @@ def test_graph_equals_the_plain_loop(tmp_path):
     image = _Large(tmp_path, settings_for())
     made = graph.graph(image.plan, image.work / "source.zarr", tasks.target_path(image.work))
     assert made.compute(scheduler="threads", num_workers=2) == image.plan.tile_count
-    expected = restored_pixels(read_image(image.item.source).pixels, image.plan)
+    expected = restored_pixels(read_image(image.item.source.local).pixels, image.plan)
     written = store.opened(tasks.target_path(image.work))[0 : image.plan.output[0], 0 : image.plan.output[1]]
     assert np.array_equal(written, expected)
     assert len(json.dumps(graph.dot(image.plan)).split("-> stitch")) == image.plan.tile_count + 1

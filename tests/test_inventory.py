@@ -65,25 +65,25 @@ def test_manifests_say_the_same(photos, kind):
     assert (found["sku/1.png"].size, found["sku/1.png"].mtime_ns) == (one.st_size, one.st_mtime_ns)
 
 
-def test_manifest_is_restored_with_its_options(photos, shared):
+def test_manifest_is_restored_with_its_options(photos, inline):
     """Each image under its id, as large as its row says; only what a row changes is made again."""
     target = photos / "target"
-    done = catalog(written(photos, "csv"), target, SETTINGS, shared)
+    done = catalog(written(photos, "csv"), target, SETTINGS, inline)
     assert (done.done, done.failed) == (3, [])
     sides = {name: max(read_picture(target / "sku" / name).shape[:2]) for name in ("1.png", "2.png", "3.png")}
     assert sides == {"1.png": 24, "2.png": 30, "3.png": 40}
     rows = [ROWS[0], {**ROWS[1], "long_side": 36}, ROWS[2]]
-    again = catalog(written(photos, "csv", rows), target, SETTINGS, shared)
+    again = catalog(written(photos, "csv", rows), target, SETTINGS, inline)
     assert (again.done, again.unchanged) == (1, 2)
     missing = [*rows, {"id": "sku/4.png", "uri": "photos/no.png"}]
-    lacking = catalog(written(photos, "csv", missing), target, SETTINGS, shared)
+    lacking = catalog(written(photos, "csv", missing), target, SETTINGS, inline)
     assert [(one.path, "No such file" in one.reason) for one in lacking.failed] == [("sku/4.png", True)]
 
 
-def test_priority_comes_first(photos, shared):
+def test_priority_comes_first(photos, inline):
     """The greatest priority is done first, whatever the order of the manifest."""
     rows = [{"id": f"{n}.png", "uri": "photos/one.png", "priority": n % 3} for n in range(9)]
-    catalog(written(photos, "jsonl", rows), photos / "target", SETTINGS, shared)
+    catalog(written(photos, "jsonl", rows), photos / "target", SETTINGS, inline)
     lines = (photos / "target" / ".refine" / "journal.jsonl").read_text().splitlines()
     done = [json.loads(line)["item"]["path"] for line in lines if line.startswith('{"item"')]
     assert [int(name[0]) % 3 for name in sorted(done[:1])] == [2]

@@ -23,7 +23,9 @@ from pipelines.catalog import catalog
 from pipelines.cluster import Cluster
 from pipelines.identity import result_key
 from pipelines.large import LargeImage, LargeImages
+from pipelines.place import Folder, Spot
 from pipelines.summary import Summary
+from pipelines.targets import Files
 from pipelines.tasks import Common, Ingest, Restore
 from refine.card import load_card
 from refine.colour import srgb_profile
@@ -265,9 +267,11 @@ def test_tasks_of_tiles_are_small(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(encode_image(replace(image, spec=replace(image.spec, metadata=heavy)), "tiff"))
     status = path.stat()
-    item = Restore("a.tif", path, tmp_path / "out.tif", status.st_size, status.st_mtime_ns, settings_for())
+    item = Restore(
+        "a.tif", Spot(Folder(tmp_path), "a.tif"), "out.tif", status.st_size, status.st_mtime_ns, settings_for()
+    )
     spec, work = read_image(path).spec, tmp_path / "work"
-    (receipt,) = tasks.performed((Ingest(item, work),), Common(Engine(), Limits()))
+    (receipt,) = tasks.performed((Ingest(item, work),), Common(Engine(), Limits(), Files(Folder(tmp_path))))
     assert receipt.source_sha256
     assert ingest.source_spec(work) == spec
     plan = settings_for(tile=64).plan(spec)

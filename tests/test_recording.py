@@ -13,6 +13,8 @@ from pipelines import cli, recording, runs
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
+from pipelines.place import Folder
+from pipelines.targets import Files
 from refine.preset import load_preset
 from refine.settings import Settings, Size
 
@@ -118,9 +120,9 @@ def test_report_is_made_anew(tmp_path, shared, source, monkeypatch, capsys):
 def test_report_of_no_catalog_is_refused(tmp_path):
     """A folder without a run, and a record that is damaged, are told; nothing is made."""
     with pytest.raises(JobError, match="name the TARGET of one"):
-        recording.remade(tmp_path)
+        recording.remade(Files(Folder(tmp_path)), None)
     (tmp_path / ".refine/runs").mkdir(parents=True)
     (tmp_path / ".refine/runs/20260101T000000.000000Z.json").write_text('{"half": ')
     with pytest.raises(JobError, match="name the TARGET of one"):
-        recording.remade(tmp_path)
+        recording.remade(Files(Folder(tmp_path)), None)
     assert not (tmp_path / ".refine/report").exists()

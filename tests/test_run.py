@@ -15,7 +15,7 @@ from distributed.comm import CommClosedError
 
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import RunError
-from pipelines.run import streamed
+from pipelines.run import Alone, streamed
 
 
 def doubled(items):
@@ -86,6 +86,28 @@ def test_streamed_waits_for_a_feed_that_has_nothing_yet(client):
             follow_up.append(outcomes[0].result)
             continue
         assert [outcome.result for outcome in outcomes] == [4]
+
+
+def noted(items, folder):
+    """Work that says when it begins and when it ends, and waits in between until another has begun, or is alone."""
+    for item in items:
+        with Path(folder, "log").open("a", encoding="ascii") as log:
+            log.write(f"+{item}\n")
+            log.flush()
+        with Path(folder, "log").open("a", encoding="ascii") as log:
+            log.write(f"-{item}\n")
+    return tuple(items)
+
+
+def test_streamed_runs_one_alone(client, tmp_path):
+    """While a batch that is to be alone is at work, no other is: all before it have ended, all after it come later."""
+    batches = [Alone((99,)) if number == 20 else (number,) for number in range(40)]
+    found = _by_item(streamed(client, iter(batches), partial(noted, folder=str(tmp_path))))
+    assert set(found) == {*range(20), *range(21, 40), 99}
+    lines = (tmp_path / "log").read_text().split()
+    at = lines.index("+99")
+    assert lines[at + 1] == "-99"
+    assert all(lines[:at].count(f"-{line[1:]}") for line in lines[:at] if line[0] == "+")
 
 
 def test_streamed_survives_the_death_of_a_worker(client, tmp_path):

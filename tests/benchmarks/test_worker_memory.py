@@ -22,6 +22,8 @@ from fractions import Fraction
 from pathlib import Path
 import distributed  # a worker has it loaded
 from pipelines import tasks
+from pipelines.place import Folder, Spot
+from pipelines.targets import Files
 from pipelines.tasks import Common, Ingest, Receipt, Restore, Shard
 from refine.decoder import Decoder
 from refine.limits import Limits
@@ -31,12 +33,13 @@ from refine.settings import Settings, Size
 
 source, work, tiled = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "tiled"
 settings = Settings(load_preset(), Size(scale=Fraction(2)))
-common = Common(Engine(), Limits())
+common = Common(Engine(), Limits(), Files(Folder(work)))
 with Decoder() as decoder:
     spec = decoder.spec(source)
 plan = settings.plan(spec)
 status = source.stat()
-image = Restore(source.name, source, work / "out.tif", status.st_size, status.st_mtime_ns, settings)
+spot = Spot(Folder(source.parent), source.name)
+image = Restore(source.name, spot, "out.tif", status.st_size, status.st_mtime_ns, settings)
 if tiled:
     items = [Ingest(image, work), *(Shard(image, work, t) for t in list(plan.tiles())[:3])]
 else:
