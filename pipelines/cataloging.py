@@ -35,6 +35,10 @@ rendered = click.option(
     help="One of several results of each image, in TARGET/NAME; give it again for another.",
 )
 """Puts `rendered` into a command."""
+stored_as = click.option(
+    "--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images."
+)
+"""Puts `to` into a command."""
 
 
 @click.command()
@@ -46,7 +50,7 @@ rendered = click.option(
 @click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
 @click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
-@click.option("--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images.")
+@stored_as
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @click.option("--deadline", "by", metavar="HH:MM", help="Begin nothing that would not end by then; the rest is left.")
 @click.option("--max-failures", "allowed", metavar="N|P%", help="Stop where more images fail: so many, or percent.")

@@ -9,14 +9,14 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
 from pipelines import assessing, sources
 from pipelines import graph as graphs
 from pipelines import scan as scans
-from pipelines.cataloging import catalog, rendered, undo
+from pipelines.cataloging import catalog, rendered, stored_as, undo
 from pipelines.cluster import Cluster
 from pipelines.derivative import verified
 from pipelines.doctor import findings
@@ -177,6 +177,7 @@ def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
 @click.option("--explain", is_flag=True, help="Say why, with what was measured; of one image.")
 @click.option("--graph", type=_file, help="Write the Dask graph of one image to this file, in Graphviz's language.")
 @rendered
+@stored_as
 @wished
 @talking
 def plan(
@@ -186,6 +187,7 @@ def plan(
     explain: bool,
     graph: Path | None,
     rendered: tuple[str, ...],
+    to: Literal["files", "zarr"],
     settings: Settings,
     talk: Talk,
 ) -> None:
@@ -197,11 +199,11 @@ def plan(
     if target is not None:
         if explain or graph:
             raise JobError("--explain and --graph are of one image; leave out TARGET or them")
-        told = foreseen(source, target, settings, renditions(rendered, settings))
+        told = foreseen(source, target, settings, renditions(rendered, settings), to)
         click.echo(json.dumps(told.facts()) if talk.as_json else "\n".join(told.lines()))
         return
-    if rendered:
-        raise JobError("--rendition is for a catalog; name its TARGET too")
+    if rendered or to == "zarr":
+        raise JobError("--rendition and --to are for a catalog; name its TARGET too")
     _plan_image(Path(source), settings, talk, explain=explain, graph=graph)
 
 
