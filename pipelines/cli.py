@@ -27,7 +27,7 @@ from pipelines.options import Talk, placed, provider, talking, wished, wished_wi
 from pipelines.output import output_format
 from pipelines.posting import poster
 from pipelines.preview import foreseen
-from pipelines.reporting import report
+from pipelines.reporting import report, retry
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
@@ -97,6 +97,7 @@ refine.add_command(poster)
 refine.add_command(catalog)
 refine.add_command(undo)
 refine.add_command(report)
+refine.add_command(retry)
 
 
 @refine.command()

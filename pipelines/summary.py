@@ -62,7 +62,7 @@ class Summary:
     skipped: int = 0
     """Files that are no images."""
     left: int = 0
-    """Results that were not begun, for the time was up; the same command goes on with them."""
+    """Results that were not begun: the time was up, or only others were asked for."""
     output_px: int = 0
     """px made in this run."""
     seconds: float = 0.0
