@@ -87,9 +87,7 @@ class Manifest:
     def record(self, path: str, rendition: str = "") -> Record | None:
         """The last record of a rendition of a source."""
         asked = (os.fsencode(path), rendition)
-        row = self.index.execute(
-            "SELECT r.record FROM item i JOIN record r ON r.id = i.record WHERE path = ? AND rendition = ?", asked
-        ).fetchone()
+        row = self.index.execute(f"{_RECORDS} WHERE path = ? AND rendition = ?", asked).fetchone()
         return None if row is None else Record(**json.loads(row[0]))
 
     def records(self, state: State) -> Iterator[Record]:
