@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines import sources
-from pipelines.derivative import Verified, Wrong
+from pipelines.checked import Verified, Wrong
 from pipelines.errors import JobError
 from pipelines.holding import held_ledger, ledger_folder
 from pipelines.place import Spot
@@ -14,10 +14,13 @@ from pipelines.records import Record
 from pipelines.targets import Target
 from refine.errors import RefineError
 
+_OF_SCANS = ("provenance.json", ".refine/run.json")
+"""What lies in the folder of a scan or poster, finished or begun."""
+
 
 def is_catalog(target: Target, state: Path | None) -> bool:
     """Whether a target has the ledger of a catalog, and no record of a single derivative."""
-    if target.folder is not None and (target.folder / "provenance.json").exists():
+    if target.folder is not None and any((target.folder / name).exists() for name in _OF_SCANS):
         return False
     return target.folder is None or (ledger_folder(target, state) / "journal.jsonl").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +15,18 @@ from strategies_files import picture, small_tree, write_picture
 from test_catalog import settings_for
 
 from pipelines import catalog as catalogs
-from pipelines import lease, recording
+from pipelines import lease, recording, s3
 from pipelines.bucket import Bucket
 from pipelines.catalog import Terms
 from pipelines.derivative import Verified
 from pipelines.errors import JobError
 from pipelines.naming import Rendition
+from pipelines.place import Spot
 from pipelines.targets import target_named
+from pipelines.tasks import Common, Failure, Restore, performed
 from pipelines.verifying import verified_catalog
+from refine.limits import Limits
+from refine.session import Engine
 
 
 @pytest.fixture
@@ -185,6 +190,22 @@ def test_broken_object_stops_nothing(market, stall, run, tmp_path):
     summary = run()
     assert summary.done == 5
     assert sorted((c.path, c.stage) for c in summary.failed) == [("half.png", "read"), ("none.jpg", "read")]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_store_that_is_out_stops_the_run(market, stall, tmp_path, monkeypatch, method):
+    """A store that has not answered for longer than is waited for would fail all other images too: the run ends."""
+    monkeypatch.setattr(s3, "PATIENCE_S", 0.0)
+    data = write_picture(tmp_path / "a.png", picture(9, 9)).read_bytes()
+    stall.put("in/a.png", data)
+    (found,) = Bucket(stall.name, "in").listing()
+    item = Restore("a.png", Spot(Bucket(stall.name, "in"), "a.png"), "a.png", len(data), 0, settings_for())
+    common = Common(Engine(), Limits(), target_named(f"{stall.url}/out"))
+    monkeypatch.setattr(market.proxy, "fault", lambda asked, _: "503" if asked == method else "")
+    (failure,) = performed((replace(item, etag=found.etag),), common)
+    assert isinstance(failure, Failure)
+    assert failure.stops_run
+    assert (failure.stage, failure.tries) == ("read" if method == "GET" else "write", 1)
 
 
 def test_what_others_stored_is_left_alone(market, stall, run, tmp_path):
