@@ -171,6 +171,7 @@ _LABELS = {
     "clipped_white": ("clipped to white", "%"),
     "posterised": ("levels missing", "%"),
     "white_background": ("white along the border", "%"),
+    "white_exact": ("exactly white there", "%"),
     "transparent": ("transparent", "%"),
     "text": ("text", "%"),
 }

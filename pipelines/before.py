@@ -80,6 +80,8 @@ class Before:
     def note(self) -> str:
         """What the page says of this layer."""
         by = self._size[1] / self.spec.width
+        if by == 1:
+            return "Before: the source, px for px under the result."
         return f"Before: the source, enlarged {by:.4g} times by bilinear interpolation to lie over the result."
 
     def window(self, window: Window, level: int) -> Screen:

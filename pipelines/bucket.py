@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ _PIECE_NBYTES = 1 << 20
 """Bytes of a body that are read at once."""
 _SHA256 = "refine-sha256"
 """Metadata of every object that is written here: what it holds, and that it is ours to replace."""
+_MINE = "refine-copy-{}-".format(re.sub(r"\D", "", str(Path("/proc/self/ns/pid").resolve().name)))
+"""Before the number of the process that fetched a copy: numbers mean something within a namespace."""
 _TYPES = {
     ".avif": "image/avif",
     ".html": "text/html; charset=utf-8",
@@ -86,7 +90,7 @@ class Bucket:
     @contextmanager
     def fetched(self, found: Found) -> Iterator[Path]:
         """A copy of an object, of the same name. Raises StoreError where the object has changed since it was found."""
-        folder = Path(tempfile.mkdtemp(prefix="refine-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_MINE}{os.getpid()}-"))
         try:
             path = folder / (PurePosixPath(found.path).name or "object")
             with path.open("w+b") as file:
@@ -134,10 +138,20 @@ class Bucket:
 
     def check(self) -> None:
         """Raise JobError where the bucket cannot be listed: before any work, not after an hour of it."""
+        sweep_copies()
         try:
             s3.asked("list_objects_v2", self.url, {"Bucket": self.name, "Prefix": self.prefix, "MaxKeys": 1})
         except StoreError as error:
             raise JobError(str(error)) from error
+
+    def check_conditions(self, path: str) -> None:
+        """Raise JobError where the store stores an object in spite of its condition. path: one that may be damaged."""
+        for header, condition in (("If-None-Match", {"IfNoneMatch": "*"}), ("If-Match", {"IfMatch": '"0"'})):
+            try:
+                s3.asked("put_object", path, {**self._object(path), **condition}, b"")
+            except s3.UnmetError:
+                continue
+            raise JobError(f"{self.url}: its store does not heed {header}: runs could overwrite one another")
 
     def _key(self, path: str) -> str:
         return f"{self.prefix}/{path}" if self.prefix and path else self.prefix or path
@@ -168,6 +182,17 @@ class Bucket:
         wanted = answer.get("Metadata", {}).get(_SHA256)
         if file.tell() != answer["ContentLength"] or (wanted and wanted != digest.hexdigest()):
             raise s3.CutError(f"{path}: its body came short or damaged")
+
+
+def sweep_copies() -> int:
+    """Remove copies of objects whose processes were killed while they had them; how many."""
+    found = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_MINE}*"):
+        number = folder.name.removeprefix(_MINE).partition("-")[0]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            found += 1
+    return found
 
 
 def content_type(path: str) -> str:

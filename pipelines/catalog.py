@@ -16,6 +16,7 @@ from typing import Literal
 from distributed import Client
 
 from pipelines import progress, tasks, tree
+from pipelines.again import To, Wish
 from pipelines.brake import Brake, Tolerance, check_space
 from pipelines.cluster import Cluster, connected
 from pipelines.draw import Draw
@@ -30,7 +31,7 @@ from pipelines.listing import Listing
 from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
 from pipelines.place import place_of
-from pipelines.planning import Planned, block, planned
+from pipelines.planning import Planned, block, planned, release
 from pipelines.previous import Previous, check_whole, overtake
 from pipelines.pruning import prune
 from pipelines.recording import Asked, recorded
@@ -69,10 +70,12 @@ class Terms:
     """How many images may fail before the run stops; None for any number."""
     metrics: Path | None = None
     """File for the run's metrics; None for none."""
-    to: Literal["files", "zarr"] = "files"
+    to: To = "files"
     """What results are: files or objects of their sources' names, or the groups of one zarr store."""
     state: Path | None = None
     """Folder of this machine for the ledgers of buckets; None for the usual one."""
+    retry: Literal["", "failed", "quarantined"] = ""
+    """Whether only what has no result is done: what has failed, or what is quarantined, too."""
 
 
 def catalog(
@@ -95,12 +98,14 @@ def catalog(
     night = Night(listing(source), settings, terms, Common(engine, limits, target_of(target, terms.to)))
     asked = Asked(
         *(os.fspath(source), night.found.root, night.target, night.own),
-        *(settings, cluster or Cluster(), night.terms.metrics),
+        *(Wish(settings, night.terms.renditions, night.terms.to, engine.provider), limits),
+        *(cluster or Cluster(), night.terms.metrics),
     )
     with night.planned() as plan, recorded(asked, plan.ledger, night.summary, night.drawn):
         night.check_unasked(plan)
         run(night, plan, asked.cluster, quiet=quiet)
-        night.target.finish(plan.ledger.records("done"))
+        changed = bool(plan.counts or night.summary.pruned)
+        night.target.finish(plan.ledger.records("done"), changed=changed)
     return night.summary
 
 
@@ -158,8 +163,12 @@ class Night:
         named = "source" if self.target.format else settings.preset.output.format
         roll.call(self.found, self.terms.renditions, named)
         roll.note_present(self.target.present())
+        if self.terms.retry == "quarantined":
+            release(ledger)
         plan = planned(ledger, roll, settings, self.terms.renditions, self.common.engine)
         self.summary.skipped, self.summary.gone = self.found.skipped, plan.gone
+        if self.terms.retry:
+            self.summary.left = plan.only_failed()
         return plan
 
     def _settings(self) -> Settings:
@@ -192,7 +201,7 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
     """Do what is planned."""
     total, summary, own = sum(plan.counts.values()), night.summary, night.own
     summary.quarantined += [Complaint(r.path, r.stage, r.reason, r.rendition) for r in plan.quarantined()]
-    summary.unchanged = plan.results - total - summary.kept - len(summary.quarantined)
+    summary.unchanged = plan.results - total - summary.kept - summary.left - len(summary.quarantined)
     swept = tree.sweep(own / "work"), sweep_work(own / "work", partial(_goes_on, plan))
     logger.debug("swept %d files and %d work folders of runs that were killed", *swept)
     with (
@@ -209,7 +218,7 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
         feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
         _check_space(night, plan, total)
         _work_through(feed, cluster)
-    summary.left = total - feed.settled
+    summary.left += total - feed.settled
     if not any((own / "work").glob("*")):
         shutil.rmtree(own / "work", ignore_errors=True)
     if feed.lost and night.target.folder is not None:

@@ -22,13 +22,15 @@ from pipelines.derivative import verified
 from pipelines.doctor import findings
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import cost_s, file_nbytes
-from pipelines.options import Talk, placed, provider, talking, wished, wished_with
+from pipelines.options import Talk, placed, provider, repairing, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
-from pipelines.reporting import report
+from pipelines.reporting import report, retry
 from pipelines.single import restore_file
 from pipelines.summary import printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
+from pipelines.targets import target_named
+from pipelines.verifying import is_catalog, verified_catalog
 from pipelines.view import serve
 from refine._version import __version__
 from refine.assess import assess as assessed
@@ -72,12 +74,21 @@ def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
 @click.option("--bagit", is_flag=True, help="Put the result into a BagIt bag: TARGET.bag.")
+@repairing
 @wished_with("archive")
 @placed
 @provider
 @talking
 def scan(
-    source: Path, target: Path, *, bagit: bool, settings: Settings, cluster: Cluster, provider: str, talk: Talk
+    source: Path,
+    target: Path,
+    *,
+    bagit: bool,
+    repair: bool,
+    settings: Settings,
+    cluster: Cluster,
+    provider: str,
+    talk: Talk,
 ) -> None:
     """Restore a scan of any size into an OME-Zarr (.zarr), BigTIFF (.tif) or Deep Zoom (.dzi); SOURCE is only read.
 
@@ -86,31 +97,42 @@ def scan(
     Example: refine scan map.tif map.zarr --workers 4
     """
     listen(talk)
-    conclude(scans.scan(source, target, settings, cluster, engine=Engine(provider), bag=bagit, quiet=talk.quiet), talk)
+    engine, quiet = Engine(provider), talk.quiet
+    done = scans.scan(source, target, settings, cluster, engine=engine, bagged=bagit, repair=repair, quiet=quiet)
+    conclude(done, talk)
 
 
 refine.add_command(poster)
 refine.add_command(catalog)
 refine.add_command(undo)
 refine.add_command(report)
+refine.add_command(retry)
 
 
 @refine.command()
-@click.argument("target", type=_file)
+@click.argument("target")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @talking
-def verify(target: Path, talk: Talk) -> None:
+def verify(target: str, state: Path | None, talk: Talk) -> None:
     """Read a finished target again and name every file that is not as it was written. Changes nothing.
+
+    TARGET is that of a scan or a poster, a bag, or that of a catalog: a folder, a zarr store, or s3://bucket/prefix.
+    A scan or poster makes what is wrong anew when it is started again with --repair.
 
     Example: refine verify map.zarr
     """
     listen(talk)
-    found = verified(target)
+    place = target_named(target)
+    of_catalog = is_catalog(place, state)
+    found = verified_catalog(place, state) if of_catalog else verified(Path(target))
     if talk.as_json:
         click.echo(json.dumps({"checked": found.checked, "wrong": [asdict(one) for one in found.wrong]}))
     else:
         for one in found.wrong:
             click.echo(printable(f"{one.path}: {one.why}"))
         click.echo(f"{found.checked} files checked, {len(found.wrong)} wrong")
+        if found.wrong and not of_catalog:
+            click.echo("start the command that made it again with --repair: it makes anew what is wrong, and no more")
     if found.wrong:
         sys.exit(FAILED)
 

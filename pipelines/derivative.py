@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pipelines import assessing, sources
+from pipelines import assessing, bag, sources
+from pipelines.checked import Verified, Wrong
 from pipelines.errors import JobError, StoreError
 from pipelines.naming import OWN_FOLDER
 from pipelines.output import deed
@@ -27,26 +27,8 @@ from refine.plan import Plan
 NAME = "provenance.json"
 COMPANIONS = ("proof", "assembly")
 """Small pictures beside a target."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """A file that is not what was written."""
-
-    path: str
-    """Below the target."""
-    why: str
-    """One line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What a verification found."""
-
-    checked: int
-    """Files that were read."""
-    wrong: tuple[Wrong, ...]
-    """Those that are not as they were written, lack, or have come in."""
+STRANGE = "was not written by the job"
+"""What is said of a file that no record has."""
 
 
 def provenance_path(target: Path) -> Path:
@@ -82,7 +64,7 @@ def record(
     pages: Sequence[Mapping[str, object]],
     written: Mapping[str, str],
 ) -> None:
-    """Write the record of a finished target, and the rest of its bag if it lies in one.
+    """Write the record of a finished target.
 
     written: SHA-256 of files below the target, as they were written. Raises StoreError where one is no longer that:
     a damage must not be recorded as what was made.
@@ -100,8 +82,6 @@ def record(
         "files": listed,
     }
     publish(provenance_path(target), _bytes({**said, "sha256": _own_digest(said)}))
-    if is_in_bag(target):
-        _finish_bag(target)
 
 
 def is_finished(target: Path, facts: Mapping[str, object]) -> bool:
@@ -109,35 +89,79 @@ def is_finished(target: Path, facts: Mapping[str, object]) -> bool:
     found = noted(provenance_path(target))
     if found is None or found.get("facts") != json.loads(json.dumps(facts)):
         return False
-    recorded = _recorded(found)
+    listed = recorded(found)
     there = {name: path.stat().st_size for name, path in files(target)}
-    return recorded is not None and there == {name: nbytes for name, (nbytes, _) in recorded.items()}
+    return listed is not None and there == {name: nbytes for name, (nbytes, _) in listed.items()}
 
 
 def verified(target: Path) -> Verified:
-    """Read every file of a target again and compare. Raises JobError where there is no record of it.
+    """Read every file of a target, or of a bag, again and compare. Raises JobError where there is no record of it.
 
     A record that was itself changed is one of the files that are wrong; its files are compared all the same.
     """
+    if bag.is_bag(target):
+        return bag.verified(target)
     path = provenance_path(target)
     found = noted(path)
-    recorded = None if found is None else _recorded(found)
-    if found is None or recorded is None:
-        lost = "is damaged" if path.exists() else "is not there"
-        raise JobError(f"{target}: its record {path.name} {lost}, so nothing can be compared; run the job again")
-    wrong = []
-    if found.get("sha256") != _own_digest({k: v for k, v in found.items() if k != "sha256"}):
-        wrong.append(Wrong(path.name, "the record itself was changed"))
+    listed = None if found is None else recorded(found)
+    if found is None or listed is None:
+        raise JobError(_unrecorded(target, path))
+    wrong = [] if is_whole(found) else [Wrong(path.name, "the record itself was changed")]
     there = dict(files(target))
-    wrong += [Wrong(name, "is not there") for name in recorded.keys() - there.keys()]
-    wrong += [Wrong(name, "was not written by the job") for name in there.keys() - recorded.keys()]
-    for name in recorded.keys() & there.keys():
-        nbytes, digest = recorded[name]
+    if there and listed and not there.keys() & listed.keys():
+        raise JobError(
+            f"{target.name}: its record is of files with other names ({min(listed, key=len)}, {len(listed)} in all):"
+            " it was copied or renamed; give all that belongs to it the old name again"
+        )
+    wrong += [Wrong(name, "is not there") for name in listed.keys() - there.keys()]
+    wrong += [Wrong(name, STRANGE) for name in there.keys() - listed.keys()]
+    for name in listed.keys() & there.keys():
+        nbytes, digest = listed[name]
         if there[name].stat().st_size != nbytes:
             wrong.append(Wrong(name, f"has {there[name].stat().st_size} bytes, was {nbytes}"))
         elif _digest(there[name]) != digest:
             wrong.append(Wrong(name, "its SHA-256 differs from what was written"))
     return Verified(len(there) + 1, tuple(sorted(wrong, key=lambda one: one.path)))
+
+
+def _unrecorded(target: Path, record: Path) -> str:
+    """Why nothing can be compared, and what can be done."""
+    if record.exists():
+        return (
+            f"{target}: its record {record.name} is damaged, so nothing can be compared; start its job again with "
+            "--repair, which makes all of it anew"
+        )
+    if whole := _part_of(target):
+        return f"{target}: is a part of {whole}, whose record has all its files; verify that: {whole}"
+    if not target.exists() and not any(_panels(target)):
+        return f"{target}: is not there; name a finished scan or poster"
+    return (
+        f"{target}: has no record {record.name}, so nothing can be compared: it is no result of a scan or a poster, "
+        "or was copied without its record"
+    )
+
+
+def _part_of(path: Path) -> Path | None:
+    """The target that a file is a panel or companion of, if that has a record."""
+    names = (
+        re.sub(rf"\.({'|'.join(COMPANIONS)})\.png$", "", path.name),
+        re.sub(r"\.panel-\d+-\d+(\.[^.]+)$", r"\1", path.name),
+    )
+    beside = [path.with_name(name) for name in names if name != path.name]
+    return next((one for one in (*beside, *path.parents) if one.name and provenance_path(one).is_file()), None)
+
+
+def is_target(folder: Path) -> bool:
+    """Whether a folder is a target, finished or begun, or holds the tiles of one, or is a bag: nothing may come in."""
+    stem = folder.name.removesuffix("_files")
+    tiled = stem != folder.name and folder.with_name(f"{stem}.dzi").is_file()
+    begun = any((folder / name).is_file() for name in ("zarr.json", NAME, f"{OWN_FOLDER}/run.json"))
+    return tiled or begun or bag.is_bag(folder)
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record is as it was written, by its own digest."""
+    return record.get("sha256") == _own_digest({k: v for k, v in record.items() if k != "sha256"})
 
 
 def noted(path: Path) -> dict[str, Any] | None:
@@ -152,42 +176,6 @@ def noted(path: Path) -> dict[str, Any] | None:
 def note(path: Path, facts: Mapping[str, object]) -> None:
     """Write a JSON object."""
     publish(path, _bytes(facts))
-
-
-def bagged(target: Path) -> Path:
-    """Where a target lies in its bag.
-
-    >>> bagged(Path("scan.zarr")).as_posix()
-    'scan.zarr.bag/data/scan.zarr'
-    """
-    return target.with_name(f"{target.name}.bag") / "data" / target.name
-
-
-def is_in_bag(target: Path) -> bool:
-    """Whether a target is the payload of a bag."""
-    return target.parent.name == "data" and target.parents[1].name == f"{target.name}.bag"
-
-
-def _finish_bag(target: Path) -> None:
-    """Write the tag files of BagIt 1.0 (RFC 8493)."""
-    bag = target.parents[1]
-    payload = sorted(p for p in target.parent.rglob("*") if p.is_file() and OWN_FOLDER not in p.parts)
-    total = sum(p.stat().st_size for p in payload)
-    _put(bag / "bagit.txt", "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
-    _put(bag / "bag-info.txt", f"Payload-Oxum: {total}.{len(payload)}\nBag-Software-Agent: refine {__version__}\n")
-    _put(bag / "manifest-sha256.txt", "".join(_manifest_line(bag, p) for p in payload))
-    tags = [bag / name for name in ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")]
-    _put(bag / "tagmanifest-sha256.txt", "".join(_manifest_line(bag, p) for p in tags))
-
-
-def _manifest_line(bag: Path, path: Path) -> str:
-    # RFC 8493, 2.1.3: line breaks and percent signs in names are percent-encoded.
-    name = re.sub(r"[%\r\n]", lambda found: f"%{ord(found[0]):02X}", path.relative_to(bag).as_posix())
-    return f"{_digest(path)}  {name}\n"
-
-
-def _put(path: Path, text: str) -> None:
-    publish(path, text.encode("utf-8"))
 
 
 def files(target: Path) -> Iterator[tuple[str, Path]]:
@@ -230,7 +218,7 @@ def _panels(target: Path) -> Iterator[Path]:
     return (path for path in target.parent.glob("*.panel-*") if name.fullmatch(path.name))
 
 
-def _recorded(found: Mapping[str, Any]) -> dict[str, tuple[int, str]] | None:
+def recorded(found: Mapping[str, Any]) -> dict[str, tuple[int, str]] | None:
     """Bytes and SHA-256 of each file by its name, as a record has them; None where it is damaged."""
     try:
         return {str(file["path"]): (file["nbytes"], file["sha256"]) for file in found["files"]}

@@ -3,7 +3,8 @@
 RefineError
 ├── JobError (ValueError)      a job that cannot be started as it was asked for
 ├── RunError (RuntimeError)    a run that cannot go on; what is done is kept, and it can be started again
-└── StoreError (OSError)       a working array that is not what was written
+└── StoreError (OSError)       what is stored is not what was written, or cannot be read or written
+    └── OutageError            a store that has not answered for longer than is waited for
 """
 
 from __future__ import annotations
@@ -20,4 +21,8 @@ class RunError(RefineError, RuntimeError):
 
 
 class StoreError(RefineError, OSError):
-    """A working array that is not what was written: a shard is lost, short or damaged."""
+    """What is stored is not what was written, or cannot be read or written: a shard, a file, an object."""
+
+
+class OutageError(StoreError):
+    """A store that has not answered for longer than is waited for: no other image fares better."""

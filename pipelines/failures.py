@@ -39,6 +39,16 @@ def kind_of(error: BaseException) -> Kind:
     return "transient" if _may_pass(error) else "deterministic"
 
 
+def reason_of(error: BaseException, name: str) -> str:
+    r"""What an error says of a file of that name, in one line; the name, which may have several, is left out.
+
+    >>> reason_of(ValueError("a\nb.png: damaged\nat 3"), "a\nb.png")
+    'damaged'
+    """
+    said = str(error).strip().removeprefix(f"{name}: ").splitlines()
+    return said[0] if said else ""
+
+
 def pauses() -> Iterator[float]:
     """Seconds to wait before each further try. They grow, and differ, so that workers do not come back all at once."""
     pause = _PAUSE_S

@@ -16,7 +16,7 @@ from pipelines.draw import Draw
 from pipelines.entries import done_record, failed_record
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import BATCH_S, check_ingest, check_stitch, cost_s, guess_s, is_small
-from pipelines.failures import kind_of
+from pipelines.failures import kind_of, reason_of
 from pipelines.large import LargeImage, LargeImages
 from pipelines.naming import output_name
 from pipelines.output import output_format
@@ -384,4 +384,4 @@ class Feed:
 
 
 def _reason(error: RefineError, item: Restore) -> str:
-    return str(error).splitlines()[0].removeprefix(f"{item.source.path.rpartition('/')[2]}: ")
+    return reason_of(error, item.source.path.rpartition("/")[2])

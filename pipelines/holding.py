@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pipelines import manifest
+from pipelines.errors import RunError, StoreError
 from pipelines.manifest import Manifest
 from pipelines.naming import OWN_FOLDER
 from pipelines.targets import Files, Target
 
 if TYPE_CHECKING:  # s3fs may be missing where no bucket is named
     from pipelines.bucket import Bucket
+    from pipelines.lease import Lease
     from pipelines.mirror import Mirror
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ def _held_bucket(bucket: Bucket, folder: Path) -> Iterator[Manifest]:
         mirror = Mirror(bucket, folder)
         mirror.pull()
         with manifest.opened(folder) as ledger:
-            ledger.committed = _both(lease.check, mirror.push)
+            ledger.committed = _following(lease, mirror)
             try:
                 yield ledger
             except BaseException:
@@ -68,12 +70,17 @@ def _held_bucket(bucket: Bucket, folder: Path) -> Iterator[Manifest]:
             mirror.compact(ledger.lines())
 
 
-def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
-    def called() -> None:
-        first()
-        second()
+def _following(lease: Lease, mirror: Mirror) -> Callable[[], None]:
+    """What comes after each commit: see that nobody has taken over, and have the bucket know."""
 
-    return called
+    def followed() -> None:
+        lease.check()
+        try:
+            mirror.push()
+        except StoreError as error:
+            raise RunError(f"the ledger cannot be stored in TARGET: {error}") from error
+
+    return followed
 
 
 def _pushed_or_warned(mirror: Mirror) -> None:

@@ -123,6 +123,7 @@ def held(bucket: Bucket) -> Iterator[Lease]:
             found = _taken_over(bucket, holder, error.found)
     lease = Lease(bucket, holder, found)
     try:
+        bucket.check_conditions(LOCK)
         yield lease
     finally:
         lease.release()

@@ -83,6 +83,10 @@ provider = click.option(
     "--provider", type=click.Choice(sorted(PROVIDERS)), default="cpu", show_default=True, help="What computes."
 )
 """Puts `provider` into a command."""
+repairing = click.option(
+    "--repair", is_flag=True, help="Read a finished TARGET whole, and make anew what is not as it was written."
+)
+"""Puts `repair` into a command."""
 
 
 def wished(command: Command) -> Command:

@@ -19,7 +19,7 @@ from refine.errors import PlanError
 from refine.finish import MEDIA, MediumName
 from refine.ink import INTENTS, Intent, Press, press
 from refine.length import Paper, length, paper
-from refine.order import WHITE, Order, Rgb
+from refine.order import WHITE, Order, Rgb, check_distance
 from refine.preset import load_preset
 from refine.sheet import ANCHORS, Edge, Mode, Placement, Surround, Turn
 from refine.sight import eye_ppi, usual_distance
@@ -61,8 +61,8 @@ def _options() -> tuple[Callable[[Command], Command], ...]:
         click.option("--size", required=True, metavar="PAPER", help="24x36in, 60x90cm, A1, letter, 4x6, 720x960px."),
         click.option("--ppi", default="300", show_default=True, metavar="NUMBER",
                      help="px per inch that are printed; eye: as many as an eye tells apart."),
-        click.option("--fill", "mode", flag_value="fill", default="fill", help="Cover the paper (usual)."),
-        click.option("--fit", "mode", flag_value="fit", help="Show all of the picture, paper round it."),
+        click.option("--fill", is_flag=True, help="Cover the paper (usual)."),
+        click.option("--fit", is_flag=True, help="Show all of the picture, paper round it."),
         click.option("--anchor", default="centre", show_default=True, metavar="WHERE",
                      help="What stays in sight, or where the picture lies: top-left, 30%,70%..."),
         click.option("--crop", metavar="WxH+X+Y", help="Only this part of the picture, px of the source."),
@@ -107,7 +107,7 @@ def ordered(command: Command) -> Command:
 
 _OURS = frozenset(
     (
-        "size", "ppi", "mode", "anchor", "crop", "turn", "border", "bleed", "wrap", "edge", "safe", "background",
+        "size", "ppi", "fill", "fit", "anchor", "crop", "turn", "border", "bleed", "wrap", "edge", "safe", "background",
         "medium", "distance", "profile", "intent", "no_black_point", "depth", "panels", "panel_size", "overlap",
         "marks", "paper_white", "force", "preset", "net", "tile", "put",
     )
@@ -116,17 +116,20 @@ _OURS = frozenset(
 
 def asked_for(options: dict[str, Any]) -> Asked:
     """What the options ask for. Raises PlanError, PresetError or JobError, in one line, for what means nothing."""
-    edge, rim = _edge(options["edge"], wrapped=bool(options["wrap"]), mode=options["mode"])
+    if options["fill"] and options["fit"]:
+        raise PlanError("--fill covers the paper, --fit shows all of the picture: give one of them")
+    mode: Mode = "fit" if options["fit"] else "fill"
+    edge, rim = _edge(options["edge"], wrapped=bool(options["wrap"]), mode=mode)
     wish = {name: _length(options[name]) for name in ("border", "bleed", "wrap", "safe", "overlap")}
     onto = _press(options["profile"], options["intent"], black_point=not options["no_black_point"])
-    size, distance = paper(options["size"]), options["distance"] and length(options["distance"])
+    size, distance = paper(options["size"]), None if options["distance"] is None else length(options["distance"])
     order = partial(
         Order,
         size,
         _ppi(options["ppi"], size, distance),
         load_preset(options["preset"], _settings(options)),
         Placement(
-            cast("Mode", options["mode"]),
+            mode,
             _anchor(options["anchor"]),
             _crop(options["crop"]),
             cast("Turn", options["turn"]),
@@ -136,12 +139,16 @@ def asked_for(options: dict[str, Any]) -> Asked:
         background=_colour(options["background"] or "#ffffff"),
         rim=rim,
         medium=cast("MediumName | None", options["medium"]),
-        distance=distance or None,
+        distance=distance,
         press=onto,
         force=options["force"],
     )
     depth: Depth | None = options["depth"] and cast("Depth", f"uint{options['depth']}")
     panels, largest = _panels(options["panels"], options["panel_size"])
+    if options["overlap"] is not None and panels == (1, 1) and largest is None:
+        raise PlanError(
+            "--overlap is what neighbouring panels share, and there are none; give --panels or --panel-size"
+        )
     delivery = partial(Delivery, panels, largest, wish["overlap"], paper_white=options["paper_white"])
     marks: bool | None = options["marks"]
     return Asked(
@@ -171,13 +178,15 @@ def _settings(options: dict[str, Any]) -> dict[str, str]:
 def _ppi(text: str, size: Paper, distance: Fraction | None) -> Fraction:
     """px per inch; of `eye` as many as it tells apart, whole ones, from where the print is looked at."""
     if text == "eye":
+        if distance is not None:
+            check_distance(distance)
         if size.px is not None:
             raise PlanError("--ppi eye needs a size of paper: px say nothing of how large it is; write 24x36in or A1")
-        return Fraction(ceil(eye_ppi(float(distance or usual_distance(size.height, size.width)))))
+        return Fraction(ceil(eye_ppi(float(usual_distance(size.height, size.width) if distance is None else distance))))
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
-        raise PlanError(f"{text!r} are no px per inch; write 300, 254 or eye") from error
+        raise PlanError(f"--ppi is a number of px per inch, got {text!r}; write 300, 254 or eye") from error
 
 
 def _anchor(text: str) -> tuple[Fraction, Fraction]:
@@ -201,7 +210,12 @@ def _edge(text: str | None, *, wrapped: bool, mode: str) -> tuple[Edge, Rgb | No
         return ("mirror" if wrapped else "picture" if mode == "fill" else "colour"), None
     if text in _EDGES:
         return cast("Edge", text), None
-    return "colour", _colour(text)
+    try:
+        return "colour", _colour(text)
+    except PlanError as error:
+        raise PlanError(
+            f"--edge is {', '.join(_EDGES[:-1])} or a colour, got {text!r}; write mirror or #336699"
+        ) from error
 
 
 def _colour(text: str) -> Rgb:

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipelines import derivative, manifest, omezarr, pagetasks, progress, sources, tree
+from pipelines import bag, derivative, manifest, mending, omezarr, pagetasks, progress, sources, tree
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError, StoreError
 from pipelines.identity import differences
 from pipelines.manifest import Manifest
+from pipelines.mending import Earlier
 from pipelines.naming import OWN_FOLDER
 from pipelines.pagetasks import Common, Item, Page, TakeIn, Tile, Upper, shard_group
 from pipelines.progress import Progress
 from pipelines.records import Forgotten, ShardRecord
 from pipelines.run import Outcome, streamed
-from pipelines.summary import Complaint, Summary
+from pipelines.summary import Complaint, Summary, byte_size, counted
 from pipelines.tasks import Failure, Receipt, behaviour
 from refine.assessment import Assessment
+from refine.errors import ChainError, ImageWriteError, PlanError
 from refine.order import SheetPlan
 from refine.plan import Plan
 from refine.session import execution_class
@@ -71,6 +75,8 @@ class Run:
     """What is done."""
     summary: Summary
     """What is told of it."""
+    before: Earlier | None = None
+    """What an earlier run finished, where that is made whole again."""
     pages: list[PageWork] = field(default_factory=list)
     """In the order of the target."""
     execution_class: str = ""
@@ -80,10 +86,10 @@ class Run:
         """Raise JobError where the disk has no room for what a run writes in all."""
         free = shutil.disk_usage(self.job.image).free
         # A second run has most of it on the disk already.
-        if nbytes - self.ledger.shard_nbytes() > free:
-            raise JobError(
-                f"{self.job.target.name} needs {nbytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room"
-            )
+        left = nbytes - self.ledger.shard_nbytes()
+        if left > free:
+            need = f"{self.job.target.name} needs {byte_size(left)} more of disk, {byte_size(free)} are free"
+            raise JobError(f"{need}; make room, or name a target elsewhere")
 
     def written(self, page: Page) -> Iterator[tuple[int, ShardRecord, Path]]:
         """Level, record and file of every shard of a page that is in the ledger."""
@@ -112,22 +118,28 @@ class PageWork:
     """What is still to be handed out: the tiles, then level by level; each needs all before it."""
 
 
-def carried_out(job: Job, cluster: Cluster, *, quiet: bool = False) -> Summary:
-    """Do a job, or what is left of it. Raises JobError before any work, and RunError where it cannot go on."""
+def carried_out(job: Job, cluster: Cluster, *, repair: bool = False, quiet: bool = False) -> Summary:
+    """Do a job, or what is left of it. Raises JobError before any work, and RunError where it cannot go on.
+
+    repair: a finished target is read whole, and what is not as it was written is made anew.
+    """
     started = time.monotonic()
     summary = Summary()
-    if derivative.is_finished(job.target, job.facts):
+    under_way = (job.image / OWN_FOLDER / "run.json").exists()
+    _check_same(job)
+    finished = derivative.is_finished(job.target, job.facts) and not under_way
+    before = None if finished and not repair else mending.earlier(job.target, job.facts, repair=repair)
+    if finished and not (before and before.wrong):
+        _close(job, anew=repair)
         summary.unchanged = len(job.specs)
         return summary
-    fresh = not job.image.exists()
-    job.image.mkdir(parents=True, exist_ok=True)
-    with manifest.opened(job.image / OWN_FOLDER) as ledger:
-        try:
-            _begin(job, ledger)
-        except JobError:
-            shutil.rmtree(job.image) if fresh else None
-            raise
-        run = Run(job, ledger, summary)
+    if before and before.wrong:
+        told = "; ".join(f"{one.path}: {one.why}" for one in before.wrong[:3])
+        count = counted(len(before.wrong), "file")
+        logger.warning("%s: is made whole again, %s wrong: %s", job.target.name, count, told)
+    with _held(job) as ledger:
+        _begin(job, ledger, before)
+        run = Run(job, ledger, summary, before)
         _work_through(run, cluster, quiet=quiet)
         if not summary.failed:
             sources.check_digest(job.source, str(job.facts["source"]))
@@ -139,17 +151,53 @@ def carried_out(job: Job, cluster: Cluster, *, quiet: bool = False) -> Summary:
                 _forget_damaged(run)
                 raise
             summary.done = len(job.specs)
-    if not summary.failed and job.image != job.target:
-        shutil.rmtree(job.image, ignore_errors=True)
+    if not summary.failed:
+        _close(job, anew=True)
     summary.seconds = time.monotonic() - started
     return summary
 
 
+@contextmanager
+def _held(job: Job) -> Iterator[Manifest]:
+    """The ledger of a job, made where there is none; where the job is refused, nothing stays that is new.
+
+    Raises ImageWriteError where the disk refuses.
+    """
+    own = job.image / OWN_FOLDER
+    new = [path for path in (own, *own.parents) if not path.exists()]
+    with ExitStack() as stack:
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+            ledger = stack.enter_context(manifest.opened(own))
+        except (OSError, sqlite3.OperationalError) as error:
+            shutil.rmtree(new[-1], ignore_errors=True) if new else None
+            why = (isinstance(error, OSError) and error.strerror) or error
+            raise ImageWriteError(f"{job.target.name}: cannot be stored: {why}; name a target elsewhere") from error
+        try:
+            yield ledger
+        except (JobError, PlanError, ChainError):
+            if new and not ledger.shard_nbytes():
+                shutil.rmtree(new[-1], ignore_errors=True)
+            raise
+
+
+def _close(job: Job, *, anew: bool) -> None:
+    """Remove what served to make a finished target, and close its bag if it lies in one."""
+    # All that counts is in the record now; and a bag has no files that change.
+    shutil.rmtree(job.image / OWN_FOLDER if job.image == job.target else job.image, ignore_errors=True)
+    if bag.is_in_bag(job.target) and (anew or not bag.is_closed(job.target)):
+        bag.close(job.target)
+
+
 def check_apart(source: Path, target: Path) -> None:
-    """Raise JobError where the target is the source, lies in it, or holds it."""
+    """Raise JobError where the target is the source, lies in it, or holds it, or lies in another target."""
     inner, outer = target.resolve(), source.resolve()
     if inner == outer or inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise JobError(f"TARGET {target} is, holds or lies in SOURCE {source}; name a TARGET beside it")
+    around = target.absolute().parents
+    for folder in reversed(around[2:] if bag.is_in_bag(target) else around):
+        if derivative.is_target(folder):
+            raise JobError(f"TARGET {target} lies in {folder.name}, which is a result itself; name a TARGET beside it")
 
 
 def _work_through(run: Run, cluster: Cluster, *, quiet: bool) -> None:
@@ -257,6 +305,9 @@ class _Feed:
         """Plan a page that is assessed, say what it takes, and find what is still to do of it."""
         job, page = self.run.job, work.page
         work.plan = plan = job.common.wish.plan(work.spec, work.found)
+        if self.run.before is not None and job.image == job.target:
+            kept = self.run.before.entries(job.image, page, omezarr.pyramid_of(plan.result, plan.tile))
+            self.run.ledger.commit(kept)
         job.tell(self.run, work)
         omezarr.create(job.image, [job.common.wish.plan(spec).result for spec in job.specs], plan.tile)
         pyramid = omezarr.pyramid(page.image)
@@ -276,35 +327,44 @@ class _Feed:
         work.levels.extend([Upper(page, shard) for shard in level] for level in upper)
 
 
-def _begin(job: Job, ledger: Manifest) -> None:
+def _check_same(job: Job) -> None:
+    """Raise JobError where the target is finished, and of other facts."""
+    record = derivative.noted(derivative.provenance_path(job.target)) or {}
+    if record and derivative.is_whole(record) and (changed := differences(record["facts"], job.facts)):
+        told = ", ".join(changed)
+        raise JobError(f"{job.target.name}: is the result of another run ({told} differ); name another target")
+
+
+def _begin(job: Job, ledger: Manifest, before: Earlier | None) -> None:
     """See that what is there already is part of this very run; what is not is begun anew, and that is said."""
     image, target = job.image, job.target
     noted = image / OWN_FOLDER / "run.json"
-    finished = derivative.noted(derivative.provenance_path(target)) or {}
-    before = derivative.noted(noted) or finished.get("facts")
-    if before is None:
+    facts = derivative.noted(noted)
+    if facts is None and before is None:
         strangers = [p.name for p in image.iterdir() if p.name != OWN_FOLDER]
         if strangers or (target != image and any(derivative.files(target))):
-            raise JobError(f"{target.name}: is there already and not of this job; name another target, or remove it")
-    elif changed := differences(before, job.facts):
+            damaged = derivative.provenance_path(target).exists()
+            why = "its record is damaged" if damaged else "not of this job"
+            way = "start with --repair to make all of it anew" if damaged else "name another target, or remove it"
+            raise JobError(f"{target.name}: is there already and {why}; {way}")
+    elif facts is not None and (changed := differences(facts, job.facts)):
         told = ", ".join(changed)
-        if finished:
-            raise JobError(f"{target.name}: is the result of another run ({told} differ); name another target")
         logger.warning("%s: an unfinished run was of another kind (%s differ); it is begun anew", target.name, told)
         _clear(image)
         ledger.forget()
     tree.sweep(image)
     derivative.note(noted, job.facts)
+    if before is not None:
+        mending.clear(target, image, before)
+        ledger.forget() if not before.record else None
 
 
 def _clear(image: Path) -> None:
     for path in image.iterdir():
         if path.name == OWN_FOLDER:
             shutil.rmtree(path / "work", ignore_errors=True)
-        elif path.is_dir():
-            shutil.rmtree(path)
         else:
-            path.unlink()
+            mending.remove(path)
 
 
 def _forget_damaged(run: Run) -> None:

@@ -206,6 +206,14 @@ class Planned:
         index.executemany("INSERT INTO chosen VALUES (?, ?)", names)
         index.execute("DELETE FROM plan.stale WHERE (path, rendition) NOT IN (SELECT path, rendition FROM chosen)")
 
+    def only_failed(self) -> int:
+        """Leave what has not failed before off the list; how many results."""
+        others = (
+            "DELETE FROM plan.stale WHERE NOT EXISTS (SELECT 1 FROM item i WHERE i.path = stale.path "
+            "AND i.rendition = stale.rendition AND i.state = 'failed')"
+        )
+        return self.roll.index.execute(others).rowcount
+
     def keep(self) -> int:
         """Take what nobody asked for off the list; how many results."""
         pairs = list(self.unasked())
@@ -288,6 +296,13 @@ def planned(
     for old, now in index.execute("SELECT DISTINCT old, now FROM plan.stale WHERE old <> now").fetchall():
         plan.differences[old, now] = difference(ledger.facts(old), ledger.facts(now))
     return plan
+
+
+def release(ledger: Manifest) -> int:
+    """Have all that is quarantined count as failed, so that it is tried again; how many results."""
+    held = list(ledger.records("quarantined"))
+    ledger.commit(replace(record, state="failed") for record in held)
+    return len(held)
 
 
 def with_options(settings: Settings, options: str, renditions: Sequence[Rendition]) -> Settings:

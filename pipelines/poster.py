@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from pipelines import assessing, derivative, omezarr, pagetasks, printfiles, proof, sources
 from pipelines.cluster import Cluster
@@ -21,7 +22,7 @@ from pipelines.pagerun import PYRAMID, Job, PageWork, Run, carried_out, check_ap
 from pipelines.pagetasks import Common, shard_group
 from pipelines.printfiles import Form, Prints
 from pipelines.sources import Source
-from pipelines.summary import Summary
+from pipelines.summary import Summary, byte_size, counted
 from pipelines.tasks import behaviour
 from refine.assess import assess
 from refine.assessment import Assessment
@@ -78,9 +79,10 @@ class Offer:
         return [
             *self.promise.lines(),
             (
-                f"work       {self.plan.tile_count} tiles of {self.plan.tile} px{split}, about {_time(self.seconds)} "
-                f"on one core; {self.worker_mem / 1e6:.0f} MB a worker, {self.decoder_mem / 1e6:.0f} MB its decoder; "
-                f"{self.disk_nbytes / 1e9:.2g} GB of disk"
+                f"work       {counted(self.plan.tile_count, 'tile')} of {self.plan.tile} px{split}, "
+                f"about {_time(self.seconds)} on one core; "
+                f"{self.worker_mem / 1e6:.0f} MB a worker, {self.decoder_mem / 1e6:.0f} MB its decoder; "
+                f"{byte_size(self.disk_nbytes)} of disk"
             ),
         ]
 
@@ -121,9 +123,12 @@ def poster(
     cluster: Cluster | None = None,
     *,
     engine: Engine | None = None,
+    repair: bool = False,
     quiet: bool = False,
 ) -> tuple[Summary, Offer]:
     """Make a poster of a picture: `.tif`, `.pdf`, `.png`, `.jpg` or `.zarr` by the target's name.
+
+    repair: a finished target is read whole, and what is not as it was written is made anew.
 
     May be killed at any time and started again. Raises JobError, PlanError, ChainError or ImageReadError before any
     work where it cannot be done as asked, and RunError where it cannot go on; then nothing that was finished is lost.
@@ -139,7 +144,7 @@ def poster(
     image = target if ask.form == "zarr" else target.with_name(f".{target.name}.refine")
     tell, finish = partial(_tell, ask=ask), partial(_finish, ask=ask)
     job = Job(photo, target, image, common, (spec,), facts, tell, finish)
-    summary = carried_out(job, cluster or Cluster(), quiet=quiet)
+    summary = carried_out(job, cluster or Cluster(), repair=repair, quiet=quiet)
     if offer.promise.action == "too-weak" and not summary.failed:
         summary.flagged.append({"path": str(photo), "reason": offer.promise.reasons[0]})
     return summary, offer
@@ -274,6 +279,10 @@ def _beyond(run: Run, plan: SheetPlan) -> float | None:
     """Share of the sheet whose colours the printer cannot make; None where they stay as they are."""
     if plan.press is None:
         return None
+    if run.before is not None and run.before.record:
+        # Tiles that are kept are not looked at again; the same tiles have the same share.
+        (told,) = run.before.record["pages"]
+        return cast("float", told["out_of_gamut"])
     count = sum(shard.beyond for shard in run.ledger.shards(shard_group(0, 0)))
     return round(count / looked_at(*plan.output), 5)
 

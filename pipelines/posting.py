@@ -9,7 +9,7 @@ import click
 
 from pipelines.cluster import Cluster
 from pipelines.errors import JobError
-from pipelines.options import Talk, placed, provider, talking
+from pipelines.options import Talk, placed, provider, repairing, talking
 from pipelines.ordering import Asked, ordered
 from pipelines.poster import handed_over, offered
 from pipelines.poster import poster as make
@@ -24,6 +24,7 @@ _file = click.Path(path_type=Path)
 @click.argument("photo", type=_file)
 @click.argument("target", type=_file, required=False)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what it would be and take, and do nothing.")
+@repairing
 @ordered
 @placed
 @provider
@@ -33,6 +34,7 @@ def poster(
     target: Path | None,
     *,
     plan_only: bool,
+    repair: bool,
     asked: Asked,
     cluster: Cluster,
     provider: str,
@@ -54,5 +56,5 @@ def poster(
         return
     if target is None:
         raise JobError("a poster needs a TARGET: poster.tif, .pdf, .png, .jpg or .zarr; or ask for its --plan only")
-    summary, offer = make(photo, target, asked, cluster, engine=Engine(provider), quiet=talk.quiet)
+    summary, offer = make(photo, target, asked, cluster, engine=Engine(provider), repair=repair, quiet=talk.quiet)
     conclude(summary, talk, {"poster": {**offer.facts(), **(handed_over(target) if summary.complete else {})}})

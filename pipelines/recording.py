@@ -7,11 +7,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
+from pipelines.again import Wish, packed
 from pipelines.cluster import Cluster
 from pipelines.draw import Draw
 from pipelines.errors import JobError
@@ -20,7 +22,8 @@ from pipelines.looking import CatalogLook, places
 from pipelines.manifest import Manifest
 from pipelines.metrics import check_writable, write_metrics
 from pipelines.place import absolute, place_of
-from pipelines.records import State
+from pipelines.quarantine import write_quarantine
+from pipelines.records import Record, State
 from pipelines.report import FOLDER, PAGE, refresh_report, write_report
 from pipelines.runs import Run, Totals, ended_run, last_run, now, write_run
 from pipelines.summary import Summary
@@ -29,7 +32,7 @@ from pipelines.targets import Target
 from refine.api import cores
 from refine.decoder import Decoder
 from refine.errors import RefineError
-from refine.settings import Settings
+from refine.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,10 @@ class Asked:
     """TARGET."""
     own: Path
     """The folder of this machine that is not for results."""
-    settings: Settings
+    wish: Wish
     """What is done."""
+    limits: Limits
+    """What a source may ask."""
     cluster: Cluster
     """Where."""
     metrics: Path | None = None
@@ -70,12 +75,20 @@ def recorded(asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str])
     except BaseException as error:
         summary.seconds = time.monotonic() - started
         with suppress(RefineError, OSError):  # a full disk, for one; what stopped the run is what is told
-            _leave(asked, summary, drawn, began, stopped=_line(error))
+            _leave(asked, ledger, summary, drawn, began, stopped=_line(error))
         raise
     summary.seconds = time.monotonic() - started
     before = last_run(asked.own)
-    run = _leave(asked, summary, drawn, began)
+    run = _leave(asked, ledger, summary, drawn, began)
     summary.report = str(_reported(asked, ledger, run, before))
+
+
+def last_of(target: Target, state: Path | None) -> Run:
+    """The record of the last run on a target. Raises JobError where there is none."""
+    run = last_run(ledger_folder(target, state))
+    if run is None:
+        raise JobError(f"{target.place.url}: no run of `refine catalog` has ended here; name the TARGET of one")
+    return run
 
 
 def remade(target: Target, state: Path | None) -> Path:
@@ -83,30 +96,30 @@ def remade(target: Target, state: Path | None) -> Path:
 
     Raises JobError where TARGET holds no catalog, or another run is at work there.
     """
-    own = ledger_folder(target, state)
-    run = last_run(own)
-    if run is None:
-        raise JobError(f"{target.place.url}: no run of `refine catalog` has ended here; name the TARGET of one")
+    own, run = ledger_folder(target, state), last_of(target, state)
     with held_ledger(target, state) as ledger:
         return _written(target, own, ledger, run)
 
 
-def _leave(asked: Asked, summary: Summary, drawn: Draw[str], began: datetime, *, stopped: str = "") -> Run:
-    """Write the record of a run, and its metrics."""
+def _leave(
+    asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str], began: datetime, *, stopped: str = ""
+) -> Run:
+    """Write the record of a run, its metrics, and what has no result."""
     before = last_run(asked.own)
     run = ended_run(
         began,
         summary,
-        source=asked.source,
+        source=absolute(asked.source),
         root=absolute(asked.root),
         target=absolute(asked.target.place.url),
-        settings={"preset": asdict(asked.settings.preset), "size": _size(asked.settings)},
+        settings=packed(asked.wish),
         workers=asked.cluster.workers or cores(),
         before=Totals() if before is None else before.totals,
         stopped=stopped,
         sample=drawn.drawn(),
     )
     write_run(asked.own, run)
+    write_quarantine(asked.own, ledger, _without_result(ledger), place_of(asked.root), asked.limits)
     if asked.metrics is not None:
         write_metrics(asked.metrics, run)
     return run
@@ -136,9 +149,8 @@ def _rows(ledger: Manifest) -> Iterator[Row]:
     return map(Row, heapq.merge(*states, key=lambda record: (os.fsencode(record.path), record.rendition)))
 
 
-def _size(settings: Settings) -> dict[str, object]:
-    size = settings.size
-    return {"scale": size.scale and str(size.scale), "long_side": size.long_side, "exact": size.exact}
+def _without_result(ledger: Manifest) -> Iterator[Record]:
+    return chain(ledger.records("failed"), ledger.records("quarantined"))
 
 
 def _line(error: BaseException) -> str:

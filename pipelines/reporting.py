@@ -1,17 +1,22 @@
-"""The command `refine report`."""
+"""The commands `refine report` and `refine retry`: what came of the last run, and what of it is tried again."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from pipelines.options import Talk, talking
-from pipelines.recording import remade
+from pipelines.again import unpacked
+from pipelines.catalog import Terms, catalog
+from pipelines.cluster import Cluster
+from pipelines.options import Talk, placed, talking
+from pipelines.recording import last_of, remade
 from pipelines.summary import printable
-from pipelines.talk import listen
-from pipelines.targets import target_of
+from pipelines.talk import conclude, listen
+from pipelines.targets import target_named
+from refine.session import Engine
 
 _file = click.Path(path_type=Path)
 
@@ -26,5 +31,27 @@ def report(target: str, state: Path | None, talk: Talk) -> None:
     Example: refine report shop
     """
     listen(talk)
-    path = remade(target_of(target, "zarr" if target.rstrip("/").lower().endswith(".zarr") else "files"), state)
+    path = remade(target_named(target), state)
     click.echo(json.dumps({"report": str(path)}) if talk.as_json else printable(str(path)))
+
+
+@click.command()
+@click.argument("target")
+@click.option("--quarantined", is_flag=True, help="Those too that ended what worked on them, or were too large for it.")
+@click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
+@placed
+@talking
+def retry(target: str, *, quarantined: bool, state: Path | None, cluster: Cluster, talk: Talk) -> None:
+    """Try the images again that have failed, as the last run was asked to do it; nothing else is done.
+
+    TARGET/.refine/quarantine.jsonl lists them, each with a command that shows what is wrong with it.
+
+    Example: refine retry shop --quarantined
+    """
+    listen(talk)
+    run = last_of(target_named(target), state)
+    wish = unpacked(run)
+    only: Literal["failed", "quarantined"] = "quarantined" if quarantined else "failed"
+    terms = Terms(wish.renditions, to=wish.to, state=state, retry=only)
+    engine = Engine(wish.provider)
+    conclude(catalog(run.source, target, wish.settings, cluster, terms=terms, engine=engine, quiet=talk.quiet), talk)

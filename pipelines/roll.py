@@ -102,7 +102,7 @@ class Roll:
         last = ""
         for seen in listing.listed():
             # The names of files in a folder are the file system's own; others are anybody's.
-            if seen.uri and (wrong := fault(seen.path)):
+            if (seen.uri or seen.etag) and (wrong := fault(seen.path)):
                 refused.add(f"{seen.path!r} {wrong}")
                 continue
             self.images += 1

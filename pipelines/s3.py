@@ -26,7 +26,7 @@ from botocore.exceptions import ConnectionError as Unreachable
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 
-from pipelines.errors import StoreError
+from pipelines.errors import OutageError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class CutError(StoreError):
 def asked(method: str, place: str, arguments: dict[str, object], body: bytes | Path | None = None) -> Answer:
     """The answer to a request, by boto3's names of requests and their arguments. place is told in errors.
 
-    Raises MissingError, UnmetError, and StoreError for what does not pass.
+    Raises MissingError, UnmetError, OutageError, and StoreError for what else does not pass.
     """
     return within(partial(_request, method, body, arguments), place)
 
@@ -85,7 +85,7 @@ def within(attempt: Callable[[], Awaitable[T]], place: str) -> T:
             waited = time.monotonic() - started
             if waited > PATIENCE_S:
                 reason = f"the store has failed for {waited:.0f} s, at last with {_line(error)}"
-                raise StoreError(f"{place}: {reason}; run again when it answers") from error
+                raise OutageError(f"{place}: {reason}; run again when it answers") from error
             logger.debug("%s: %s; asked again", place, _line(error))
         # Not all at once after an outage.
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret

@@ -10,7 +10,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from pipelines import bigtiff, deepzoom, derivative, omezarr, pagetasks, sources
+from pipelines import bag, bigtiff, deepzoom, derivative, mending, omezarr, pagetasks, sources
 from pipelines.cluster import Cluster
 from pipelines.errors import JobError
 from pipelines.estimate import cost_s
@@ -18,7 +18,7 @@ from pipelines.identity import result_facts
 from pipelines.output import output
 from pipelines.pagerun import PYRAMID, Job, PageWork, Run, carried_out, check_apart
 from pipelines.pagetasks import Common
-from pipelines.summary import Summary
+from pipelines.summary import Summary, byte_size, counted
 from pipelines.tasks import behaviour
 from refine.plan import Plan
 from refine.session import Engine, check_available
@@ -38,15 +38,18 @@ def scan(
     cluster: Cluster | None = None,
     *,
     engine: Engine | None = None,
-    bag: bool = False,
+    bagged: bool = False,
+    repair: bool = False,
     quiet: bool = False,
 ) -> Summary:
-    """Restore the pages of `source` into `target`: `.zarr`, `.tif` or `.dzi` by its name; `bag`: in a BagIt bag.
+    """Restore the pages of `source` into `target`: `.zarr`, `.tif` or `.dzi` by its name; `bagged`: in a BagIt bag.
+
+    repair: a finished target is read whole, and what is not as it was written is made anew.
 
     May be killed at any time and started again. Raises JobError, ChainError or PlanError before any work where it
     cannot be done as asked, and RunError where it cannot go on; then nothing that was finished is lost.
     """
-    target = derivative.bagged(target) if bag else target
+    target = bag.bagged(target) if bagged else target
     form = _form(target)
     check_apart(source, target)
     common = Common(settings, engine or Engine())
@@ -59,14 +62,14 @@ def scan(
     image = target if form == "zarr" else target.with_name(f".{target.name}.refine")
     tell, finish = partial(_tell, settings=settings, form=form), partial(_finish, settings=settings, form=form)
     job = Job(source, target, image, common, tuple(pages), facts, tell, finish)
-    return carried_out(job, cluster or Cluster(), quiet=quiet)
+    return carried_out(job, cluster or Cluster(), repair=repair, quiet=quiet)
 
 
 def _form(target: Path) -> str:
     form = SUFFIXES.get(target.suffix.lower())
     if form is None:
         raise JobError(f"{target.name}: its ending names no target of a scan; use .zarr, .tif or .dzi")
-    if not target.parent.is_dir() and not derivative.is_in_bag(target):
+    if not target.parent.is_dir() and not bag.is_in_bag(target):
         raise JobError(f"{target}: its folder does not exist; make it, or name another")
     return form
 
@@ -90,11 +93,11 @@ def _tell(run: Run, work: PageWork, settings: Settings, form: str) -> None:
     decision = settings.decided(work.spec, work.found)
     taken_in = work.spec.nbytes if page.ingested else 0
     logger.warning(
-        "page %d: %d x %d px from %d x %d: %s; %d tiles, %.0f MB a worker and %.0f MB its decoder, %.1f GB of disk, "
+        "page %d: %d x %d px from %d x %d: %s; %s, %.0f MB a worker and %.0f MB its decoder, %s of disk, "
         "%.0f s on one core",
         *(page.number + 1, plan.output[1], plan.output[0], plan.source.width, plan.source.height),
-        *(decision.action, plan.tile_count, pagetasks.worker_mem(page.source, plan) / 1e6),
-        *(pagetasks.decoder_mem(page.source, plan) / 1e6, (needed + taken_in) / 1e9, cost_s(plan)),
+        *(decision.action, counted(plan.tile_count, "tile"), pagetasks.worker_mem(page.source, plan) / 1e6),
+        *(pagetasks.decoder_mem(page.source, plan) / 1e6, byte_size(needed + taken_in), cost_s(plan)),
     )
     for reason in decision.reasons:
         logger.info("page %d: %s", page.number + 1, reason)
@@ -119,6 +122,9 @@ def _finish(run: Run, settings: Settings, form: str) -> None:
     if form == "tiff":
         bigtiff.export_pages(finished, job.target)
     elif form == "dzi":
+        if run.before is not None:
+            # Its tiles would be kept for what they were, and one of them is not that.
+            mending.remove_tiles(job.target)
         deepzoom.export(finished[0][0], job.target, finished[0][1])
     shards = (one for work in run.pages for one in run.written(work.page))
     written = {path.relative_to(job.image).as_posix(): shard.sha256 for _, shard, path in shards}

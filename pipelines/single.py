@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.assessing import flag
 from pipelines.errors import JobError
 from pipelines.estimate import check_stitch
+from pipelines.failures import reason_of
 from pipelines.output import TIFF_TILE, Output, encoded, output
 from pipelines.progress import Progress, shown
 from pipelines.summary import Complaint, Summary
@@ -63,7 +64,7 @@ def restore_file(
         with shown(plan.tile_count, unit="tile", quiet=quiet) as progress:
             _write(image, plan, target, made, settings, engine, progress)
     except (ImageReadError, ImageWriteError, NonFiniteError) as error:
-        reason = str(error).splitlines()[0].removeprefix(f"{source.name}: ")
+        reason = reason_of(error, source.name)
         summary.failed.append(Complaint(str(source), "write" if isinstance(error, ImageWriteError) else stage, reason))
     else:
         summary.done, summary.output_px = 1, plan.output[0] * plan.output[1]

@@ -62,7 +62,7 @@ class Summary:
     skipped: int = 0
     """Files that are no images."""
     left: int = 0
-    """Results that were not begun, for the time was up; the same command goes on with them."""
+    """Results that were not begun: the time was up, or only others were asked for."""
     output_px: int = 0
     """px made in this run."""
     seconds: float = 0.0
@@ -116,8 +116,10 @@ class Summary:
             counts.append(f"{self.left} left for the next run")
         if self.skipped:
             counts.append(f"{self.skipped} other files skipped")
-        rate = self.output_px / 1e6 / max(self.seconds, 1e-3)
-        return f"{', '.join(counts)}; {self.output_px / 1e6:.1f} Mpx in {self.seconds:.1f} s ({rate:.2f} Mpx/s)"
+        mpx = self.output_px / 1e6
+        rate = f"{mpx:.{1 if mpx >= 1 else 3}f} Mpx in " if mpx else ""
+        speed = f" ({mpx / max(self.seconds, 1e-3):.2f} Mpx/s)" if mpx else ""
+        return f"{', '.join(counts)}; {rate}{self.seconds:.1f} s{speed}"
 
 
 def _name(complaint: Complaint) -> str:
@@ -127,6 +129,29 @@ def _name(complaint: Complaint) -> str:
 def named(path: str, rendition: str) -> str:
     """A result in one line of text: its source, and which of its results."""
     return printable(f"{path} ({rendition})" if rendition else path)
+
+
+def counted(count: int, what: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "tile"), counted(2, "tile")
+    ('1 tile', '2 tiles')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def byte_size(nbytes: float) -> str:
+    """Bytes for people, to three digits.
+
+    >>> byte_size(1), byte_size(21_500), byte_size(999_999_999), byte_size(2.5e12)
+    ('1 bytes', '21.5 kB', '1 GB', '2.5 TB')
+    """
+    value, unit = nbytes, "bytes"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.3g} {unit}"
 
 
 def printable(text: str) -> str:

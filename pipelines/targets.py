@@ -88,8 +88,8 @@ class Target(Protocol):
         """Store a result, seen whole or not at all. replacing: the ETag of what an earlier run stored there."""
         ...
 
-    def finish(self, done: Iterator[Record]) -> None:
-        """Write what tells of all results, at the end of a run."""
+    def finish(self, done: Iterator[Record], *, changed: bool) -> None:
+        """Write what tells of all results, at the end of a run; changed: whether it may have changed some."""
         ...
 
 
@@ -150,7 +150,7 @@ class Files:
             found = _published(self.place, output, path, replacing)
             return Stored(found.size, file_sha256(path), found.etag)
 
-    def finish(self, done: Iterator[Record]) -> None:
+    def finish(self, done: Iterator[Record], *, changed: bool) -> None:
         """Nothing: files speak for themselves."""
 
 
@@ -196,9 +196,10 @@ class Groups:
         group = zarrcatalog.write(self.path, output, result.made.spec, result.pixels, result.told)
         return Stored(group.nbytes, group.sha256)
 
-    def finish(self, done: Iterator[Record]) -> None:
+    def finish(self, done: Iterator[Record], *, changed: bool) -> None:
         """The index of all images."""
-        zarrcatalog.write_index(self.path, done)
+        if changed or not (self.path / zarrcatalog.INDEX).exists():
+            zarrcatalog.write_index(self.path, done)
 
 
 def target_of(text: str | os.PathLike[str], to: str = "files") -> Target:
@@ -214,6 +215,11 @@ def target_of(text: str | os.PathLike[str], to: str = "files") -> Target:
     if is_zarr:
         raise JobError(f"TARGET {place.url} is named as a zarr store; add --to zarr, or name a folder")
     return Files(place)
+
+
+def target_named(text: str) -> Target:
+    """The target of a run that has been: a zarr store by its name, else files."""
+    return target_of(text, "zarr" if text.rstrip("/").lower().endswith(".zarr") else "files")
 
 
 def _remove_empty(folder: Path, target: Path) -> None:

@@ -15,9 +15,9 @@ from typing import cast
 
 from pipelines import ingest, store
 from pipelines.assessing import Need, flag, need
-from pipelines.errors import StoreError
+from pipelines.errors import OutageError, StoreError
 from pipelines.estimate import is_small
-from pipelines.failures import Kind, kind_of, pauses
+from pipelines.failures import Kind, kind_of, pauses, reason_of
 from pipelines.ingest import Origin
 from pipelines.output import Output, deed, output, output_format
 from pipelines.place import Found, Spot
@@ -469,18 +469,16 @@ def _image(item: Item) -> Restore:
 
 
 def _failure(error: Exception, stage: str, name: str) -> Failure:
-    said = str(error).strip().splitlines()
-    reason = said[0] if said else ""
-    if isinstance(error, RefineError):
-        reason = reason.removeprefix(f"{name}: ")
-    elif isinstance(error, OSError):
+    reason = reason_of(error, name)
+    if isinstance(error, OSError) and not isinstance(error, RefineError):
         reason = error.strerror or reason
-    else:
+    elif not isinstance(error, RefineError):
         logger.debug("%s: unexpected", name, exc_info=error)
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {reason}"
     damaged = error.tiles if isinstance(error, _DamagedError) else ()
-    return Failure(stage, reason[:500], _number(error) in _STOPPING, damaged, kind=kind_of(error))
+    stops_run = _number(error) in _STOPPING or isinstance(error, OutageError)
+    return Failure(stage, reason[:500], stops_run, damaged, kind=kind_of(error))
 
 
 def _number(error: BaseException) -> int | None:

@@ -138,9 +138,14 @@ class Server:
 def serve(target: Path, port: int = 0, before: Path | None = None) -> Server:
     """A server on 127.0.0.1 that shows a finished target, and `before`, its source, beside it; port 0: any free one.
 
-    A source that cannot be compared (gone, damaged, too large to be read in place) is told on the page, and stops
-    nothing. Raises StoreError where the target is none, JobError where the port is taken.
+    A source that cannot be compared (damaged, too large to be read in place) is told on the page, and stops
+    nothing. Raises StoreError where the target is none, JobError where it is a file,
+    the source is not there, or the port is taken.
     """
+    if target.is_file():
+        raise JobError(f"{target.name}: only an OME-Zarr (.zarr) is shown; make one: refine scan SOURCE TARGET.zarr")
+    if before is not None and not before.exists():
+        raise JobError(f"{before}: the source is not there; name the file that {target.name} was made of, or none")
     images = omezarr.groups(target)
     reader = Reader()
     try:
@@ -206,7 +211,9 @@ def _described(page: Page) -> dict[str, object]:
         "width": f"{spec.width:,} px",
         "height": f"{spec.height:,} px",
         "channels": f"{spec.model}{' and alpha' if spec.has_alpha else ''}, {depth} bit",
-        "resolution": "not known" if found is None else f"{found.x:g} x {found.y:g} px per {found.unit}",
+        "resolution": "not known"
+        if found is None or found.unit == "none"
+        else f"{found.x:g} x {found.y:g} px per {found.unit}",
         "ICC profile": "none" if spec.icc is None else f"{len(spec.icc):,} bytes",
         "on this page": "8 bit, sRGB" + ("" if spec.has_alpha else ", JPEG"),
     }
@@ -227,7 +234,7 @@ def _described(page: Page) -> dict[str, object]:
 
 def _worded(about: Mapping[str, object]) -> Mapping[str, object]:
     """What is known of a page, its decision in words and what was measured with units."""
-    worded = dict(about)
+    worded = {key.replace("_", " "): value for key, value in about.items()}
     if isinstance(decision := about.get("decision"), str):
         worded["decision"] = meaning(decision)
     if isinstance(measured := about.get("measured"), Mapping):

@@ -245,18 +245,19 @@ def _sharpening(
     """The settings of the sharpening, whether it answers a softness, and why."""
     rules, wanted = preset.decide, preset.sharpen
     softness = need.softness or 0.0
-    soft = softness >= rules.soft_from and found.halo.over(0.0) < rules.halo_from
+    overshot = found.halo.over(0.0) >= _halo_limit(rules, need)
+    soft = softness >= rules.soft_from and not overshot
     left = _damage(rules, need, repair)
     calm = 1 / (1 + (left / rules.half) ** 2)
     if soft:
         wide = softness * need.enlargement
         sigma = min(max(wide, _LEAST_SIGMA), _MOST_SIGMA)
         # A reading near the threshold may be wrong: there a little too little is better than too much.
-        sure = min(1.0, (softness - rules.soft_from) / max(rules.soft_full - rules.soft_from, 1e-9))
+        sure = _how_soft(rules, need)
         amount, overshoot = rules.amount * calm * sure * min(1.0, (wide / sigma) ** 2), rules.overshoot * calm
     else:
         sigma, amount, overshoot = rules.least_sigma, rules.least * calm, rules.least_overshoot
-    if found.halo.over(0.0) >= rules.halo_from:
+    if overshot:
         amount = 0.0
     decided = SharpenSettings(
         round(_chosen(wanted.sigma, sigma), 2),
@@ -267,13 +268,28 @@ def _sharpening(
     return decided, soft, _said(preset, decided, need, found, left)
 
 
+def _how_soft(rules: DecideSettings, need: _Need) -> float:
+    """How much of the sharpening a softness gets: 0 at the threshold, 1 where it cannot be mistaken."""
+    beyond = (need.softness or 0.0) - rules.soft_from
+    return min(max(beyond / max(rules.soft_full - rules.soft_from, 1e-9), 0.0), 1.0)
+
+
+def _halo_limit(rules: DecideSettings, need: _Need) -> float:
+    """Percent of overshoot from which nothing is sharpened, rounded as it is printed.
+
+    What was sharpened too much is not soft. Where a picture is, lines beside edges pass for overshoot, and it takes
+    twice as much to be one.
+    """
+    return round(rules.halo_from * (1 + _how_soft(rules, need)), 1)
+
+
 def _said(preset: Preset, decided: SharpenSettings, need: _Need, found: Assessment, left: float) -> str:
     rules, amount = preset.decide, number(decided.amount)
     if preset.sharpen.amount != "auto":
         return f"sharpening: sharpen.amount was set to {amount:g}"
-    if found.halo.over(0.0) >= rules.halo_from:
+    if found.halo.over(0.0) >= (limit := _halo_limit(rules, need)):
         overshot = f"edges overshoot by {found.halo.over(0.0):g} % already"
-        return f"sharpening: {overshot}, from {rules.halo_from:g} % on: none"
+        return f"sharpening: {overshot}, from {limit:g} % on: none"
     done = f"amount {amount:g}, sigma {number(decided.sigma):g} px of the result" if amount else "none"
     if need.softness is None:
         return f"sharpening: blur cannot be told: {done}"

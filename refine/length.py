@@ -98,6 +98,11 @@ def paper(text: str) -> Paper:
         hint = f"did you mean {near[0]!r}?" if near else "write 24x36in, 60x90cm, A2, letter, 4x6 or 7200x10800px"
         raise PlanError(f"{text!r} is no size of paper; {hint}")
     first, second = found[2] or found[4], found[4]
+    if not first and not second:
+        raise PlanError(
+            f"{text!r} has no unit, and is none of the photo sizes that go without (4x6, 8x10, 20x30...: inches); "
+            f"write {written}in or {written}cm"
+        )
     if (first == "px") != (second == "px"):
         raise PlanError(f"{text!r}: px on one side and a length on the other; give both in one kind of unit")
     if second == "px":
@@ -129,9 +134,11 @@ def said(inches: Fraction) -> str:
 
     >>> said(length("3mm")), said(length("24in")), said(length("1234mm")), said(length("5m"))
     ('3 mm', '610 mm', '1234 mm', '5 m')
+    >>> said(length("1000m"))
+    '1000 m'
     """
     mm = float(inches / _MM)
-    return f"{mm / 1000:.3g} m" if mm >= 2000 else f"{digits(mm, 3)} mm"
+    return f"{digits(mm / 1000, 3)} m" if mm >= 2000 else f"{digits(mm, 3)} mm"
 
 
 def digits(value: float, count: int) -> str:

@@ -33,6 +33,12 @@ _PRESS_MEM = 16_000_000
 """Bytes that littlecms takes; measured: 5 MB with two profiles of 0.6 MB, and there are larger ones."""
 
 
+def check_distance(distance: Fraction) -> None:
+    """Raise PlanError for a distance, inches, from which nobody looks at a print."""
+    if not Fraction(1) <= distance <= 40_000:
+        raise PlanError(f"a print is looked at from 25 mm to 1 km, got {said(distance)}; check --distance")
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """All that decides a poster, apart from the picture."""
@@ -65,8 +71,8 @@ class Order:
     def __post_init__(self) -> None:
         if not 1 <= self.ppi <= MAX_PPI:
             raise PlanError(f"a print has 1 to {MAX_PPI} px per inch, asked for {float(self.ppi):g}; check --ppi")
-        if self.distance is not None and not Fraction(1) <= self.distance <= 40_000:
-            raise PlanError(f"a print is looked at from 25 mm to 1 km, got {said(self.distance)}; check --distance")
+        if self.distance is not None:
+            check_distance(self.distance)
         if min(self.surround.wrap, self.surround.bleed, self.surround.safe, self.placement.border) < 0:
             raise PlanError("wrap, bleed, safe area and border are lengths from 0 on")
 

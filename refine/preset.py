@@ -118,9 +118,9 @@ class DecideSettings:
     """JPEG of this quality and better is left."""
     repair_from: float = 0.5
     """Result px per source px: a smaller result is not repaired, it averages noise and blocks out."""
-    plain_from: float = 1.2
+    plain_from: float = 1.0
     """px of the source: a picture that is so soft is enlarged by the kernel, without networks."""
-    plain_half: float = 6.0
+    plain_half: float = 24.0
     """Noise and JPEG, 8-bit levels, at which half that softness is enough."""
     sharp_sigma: float = 0.5
     """px of the source: blur that a sharp picture shows; only what is beyond it is softness."""
@@ -129,7 +129,8 @@ class DecideSettings:
     soft_full: float = 0.8
     """px of the source: from here on a soft picture gets the whole amount; between the two it grows evenly."""
     halo_from: float = 20.0
-    """Percent of an edge: a picture whose edges overshoot so much is sharpened no further."""
+    """Percent of an edge: a picture whose edges overshoot so much is sharpened no further. It takes up to twice as much
+    the softer the picture is: lines beside edges that are soft pass for overshoot."""
     amount: float = 1.5
     """Amount of sharpening for a soft picture without noise."""
     half: float = 4.0

@@ -76,21 +76,65 @@ def s3_server() -> Iterator[tuple[str, int]]:
 @pytest.fixture
 def shop(s3_server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """An empty bucket, with the environment that leads to it."""
-    import boto3  # noqa: PLC0415  the same
-
     from pipelines import s3  # noqa: PLC0415  the same
 
+    set_environment(monkeypatch, "http://{}:{}".format(*s3_server))
+    s3.forget()
+    with opened_shop(s3_server) as found:
+        yield found
+    s3.forget()
+
+
+@dataclass(frozen=True)
+class Market:
+    """A cluster whose workers reach the server through a proxy, which fails as much as a test wants."""
+
+    proxy: FaultProxy
+    cluster: Any
+
+
+@pytest.fixture(scope="module")
+def market(s3_server: tuple[str, int]) -> Iterator[Market]:
+    """Two workers and this process behind one proxy, for all tests of a module."""
+    from pipelines import s3  # noqa: PLC0415  the same
+    from pipelines.cluster import Cluster, connected  # noqa: PLC0415  the same
+
+    with pytest.MonkeyPatch.context() as patch, FaultProxy(s3_server, 0.0) as proxy:
+        set_environment(patch, proxy.url)
+        s3.forget()
+        with connected(Cluster(workers=2)) as client:
+            yield Market(proxy, Cluster(client.scheduler.address))
+    s3.forget()
+
+
+@pytest.fixture
+def stall(market: Market, s3_server: tuple[str, int]) -> Iterator[Shop]:
+    """An empty bucket that the market's workers reach; nothing fails until a test says so."""
+    market.proxy.share = 0.0
+    market.proxy.clear()
+    with opened_shop(s3_server) as found:
+        yield found
+    market.proxy.share = 0.0
+
+
+def set_environment(patch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Have this process, and those that it starts, reach a server with the credentials above and no others."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*s3_server))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    client = boto3.client("s3")
+        patch.delenv(name)
+    patch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_ENDPOINT_URL", endpoint)
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@contextmanager
+def opened_shop(server: tuple[str, int]) -> Iterator[Shop]:
+    """An empty bucket of a server."""
+    import boto3  # noqa: PLC0415  the same
+
+    client = boto3.client("s3", endpoint_url="http://{}:{}".format(*server))
     name = f"shop-{next(_numbers)}"
     client.create_bucket(Bucket=name)
-    s3.forget()
-    yield Shop(name, s3_server, client)
+    yield Shop(name, server, client)
     client.close()
-    s3.forget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from buckets import s3_server, shop  # noqa: F401  fixtures
+from buckets import market, s3_server, shop, stall  # noqa: F401  fixtures
 from hypothesis import HealthCheck, settings
 from shared_cluster import client, shared  # noqa: F401  fixtures
 

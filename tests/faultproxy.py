@@ -33,6 +33,14 @@ class FaultProxy(socketserver.ThreadingTCPServer):
         self.faults: Counter[str] = Counter()
         self.seen: Counter[tuple[str, str]] = Counter()
         self.lock = threading.Lock()
+        self.deaf: tuple[bytes, ...] = ()
+        """Headers that do not reach the server, as if it did not know them."""
+
+    def clear(self) -> None:
+        """Forget what was asked so far."""
+        with self.lock:
+            for counter in (self.asked, self.faults, self.seen):
+                counter.clear()
 
     @property
     def url(self) -> str:
@@ -81,7 +89,7 @@ class _Exchange(socketserver.BaseRequestHandler):
             said = _BODY % (b"InternalError" if fault == "500" else b"SlowDown")
             self.request.sendall(_ERROR % (fault.encode(), len(said), b"" if method == "HEAD" else said))
         else:
-            kept = [h for h in headers if h and not h.lower().startswith(self._DROPPED)]
+            kept = [h for h in headers if h and not h.lower().startswith((*self._DROPPED, *self.server.deaf))]
             answer = self._answer(b"\r\n".join([line, *kept, b"Connection: close", b"", b""]) + body)
             if fault == "lost":
                 self._reset()

@@ -20,7 +20,7 @@ from scipy import ndimage
 NETS = Path(__file__).parents[1] / "models" / "nets"
 LUMA = np.array([0.299, 0.587, 0.114])
 FLAT_RADIUS = 3
-NET_RADIUS = 10
+NET_RADIUS = 12
 
 
 @dataclass(frozen=True)

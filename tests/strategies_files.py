@@ -48,7 +48,7 @@ def small_tree(folder, count=5):
     kinds = [(".jpg", 3, "uint8"), (".png", 4, "uint8"), (".tif", 3, "uint16"), (".png", 1, "uint8")]
     for number in range(count):
         suffix, channels, dtype = kinds[number % len(kinds)]
-        pixels = picture(20 + 3 * number, 33 - number, channels, dtype, seed=number)
+        pixels = picture(20 + 3 * (number % 40), 33 - number % 30, channels, dtype, seed=number)
         write_picture(folder / ("a" if number % 2 else "b") / f"{number}{suffix}", pixels)
     return folder
 

@@ -54,7 +54,7 @@ def test_facts_hold_what_is_promised(photo):
     assert {*promised.split(), "decision", "reasons", "strengths"} <= json.loads(json.dumps(facts)).keys()
     lines = assessing.told(facts)
     assert lines[0].startswith("photo.png: 500 x 700 px: ")
-    assert len(lines) == 1 + 14 + len(facts["reasons"])
+    assert len(lines) == 1 + 15 + len(facts["reasons"])
 
 
 def test_need_is_small_and_enough(photo):

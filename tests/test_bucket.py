@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import pickle
+import subprocess
+import sys
+import tempfile
 import threading
 
 import numpy as np
@@ -91,6 +95,24 @@ def test_bucket_fetches_what_was_found(shop):
         pytest.fail("handed out another object")
     with pytest.raises(StoreError, match=r"nothing\.png: there is no such object"):
         place.read("nothing.png")
+
+
+def test_copies_of_the_killed_are_swept(shop, tmp_path, monkeypatch):
+    """The copy of a process that was killed goes at the next start; that of one that lives stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    shop.put("x.png", b"one")
+    place = Bucket(shop.name)
+    (found,) = place.listing()
+    code = (
+        "import os, sys; from pipelines.bucket import Bucket; place = Bucket(sys.argv[1])\n"
+        "with place.fetched(next(place.listing())): os._exit(9)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", code, shop.name], env=environment, check=False).returncode == 9
+    with place.fetched(found) as path:
+        assert len(list(tmp_path.iterdir())) == 2
+        place.check()
+        assert list(tmp_path.iterdir()) == [path.parent]
 
 
 def test_damaged_content_is_noticed(shop, monkeypatch):

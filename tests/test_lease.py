@@ -73,3 +73,13 @@ def test_lock_that_cannot_be_read_holds(shop):
     shop.put(lease.LOCK, b"what is this")
     with pytest.raises(JobError, match="an unknown machine"), lease.held(Bucket(shop.name)):
         pytest.fail("held")
+
+
+@pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
+def test_store_that_heeds_no_condition_is_refused(shop, header):
+    """A store that stores in spite of a condition is noticed before any work, and no lock is left in it."""
+    with shop.failing(0.0) as proxy:
+        proxy.deaf = (header.lower().encode() + b":",)
+        with pytest.raises(JobError, match=f"does not heed {header},"), lease.held(Bucket(shop.name)):
+            pytest.fail("held what cannot be held")
+    assert shop.keys() == []

@@ -52,7 +52,7 @@ SIZES = [
 def words(**others):
     """What was asked for, as the command line gives it."""
     usual = {
-        "size": "60x45mm", "ppi": "150", "mode": "fill", "anchor": "centre", "crop": None, "turn": "auto",
+        "size": "60x45mm", "ppi": "150", "fill": False, "fit": False, "anchor": "centre", "crop": None, "turn": "auto",
         "border": None, "bleed": None, "wrap": None, "edge": None, "safe": None, "background": None, "medium": None,
         "distance": None, "profile": None, "intent": "relative", "no_black_point": False, "depth": None, "panels": None,
         "panel_size": None, "overlap": None, "marks": None, "paper_white": False, "force": False, "preset": "print",
@@ -279,13 +279,20 @@ def test_the_promise_is_worked_out(photo):
         pytest.param({"size": "1x1m", "ppi": "1200"}, "a.tif", "up to 64 times, asked for", id="beyond-reach"),
         pytest.param({"size": "1x1m", "force": True, "ppi": "1200"}, "a.tif", "up to 64 times", id="no-force-will-do"),
         pytest.param({"ppi": "0"}, "a.tif", "1 to 4800 px per inch", id="ppi"),
-        pytest.param({"ppi": "fine"}, "a.tif", "are no px per inch", id="ppi-word"),
+        pytest.param({"ppi": "fine"}, "a.tif", "number of px per inch, got 'fine'", id="ppi-word"),
+        pytest.param({"fit": True, "fill": True}, "a.tif", "give one of them", id="fit-and-fill"),
+        pytest.param({"overlap": "20mm"}, "a.tif", "and there are none; give --panels", id="overlap-of-nothing"),
+        pytest.param({"distance": "0m"}, "a.tif", "from 25 mm to 1 km, got 0 mm", id="distance"),
+        pytest.param({"distance": "0m", "ppi": "eye"}, "a.tif", "from 25 mm to 1 km", id="distance-of-an-eye"),
+        pytest.param({"size": "10x10"}, "a.tif", "none of the photo sizes.*10x10in or 10x10cm", id="size-unit"),
+        pytest.param({"size": "1x1000m"}, "a.tif", "got 1000 m", id="size-large"),
+        pytest.param({"edge": "foo"}, "a.tif", "picture, mirror, stretch or a colour, got 'foo'", id="edge"),
         pytest.param({"ppi": "eye", "size": "60x45px"}, "a.tif", "needs a size of paper", id="eye-of-px"),
         pytest.param({"anchor": "120%,0%"}, "a.tif", "is no anchor", id="anchor"),
         pytest.param({"bleed": "3"}, "a.tif", "no unit", id="bleed"),
         pytest.param({"crop": "900x900+0+0"}, "a.tif", "inside the picture", id="crop"),
         pytest.param({"crop": "all"}, "a.tif", "is no crop", id="crop-word"),
-        pytest.param({"edge": "#12"}, "a.tif", "is no colour", id="colour"),
+        pytest.param({"edge": "#12"}, "a.tif", "or a colour, got '#12'", id="colour"),
         pytest.param({"panels": "0x2"}, "a.tif", "are no panels", id="panels"),
         pytest.param({"panels": "2x2", "panel_size": "A4"}, "a.tif", "give one of them", id="panels-twice"),
         pytest.param({"panels": "2x2"}, "a.zarr", "pixels of the sheet; panels and marks are for", id="zarr-panels"),
@@ -335,6 +342,29 @@ def test_companions_are_part_of_the_target(tmp_path, photo, shared):
     proof = derivative.companion(tmp_path / "a.tif", "proof")
     proof.write_bytes(proof.read_bytes() + b"\0")
     assert [wrong.path for wrong in verified(tmp_path / "a.tif").wrong] == ["a.tif.proof.png"]
+
+
+def test_verify_of_a_panel_names_the_poster(tmp_path, photo, shared):
+    """A panel and a proof are verified with the poster they belong to."""
+    poster(photo, tmp_path / "wall.tif", words(panels="2x1"), shared, quiet=True)
+    assert verified(tmp_path / "wall.tif").wrong == ()
+    for name in ("wall.panel-1-2.tif", "wall.tif.proof.png"):
+        with pytest.raises(RefineError, match=r"is a part of .*wall\.tif, whose record has all its files"):
+            verified(tmp_path / name)
+
+
+def test_repair_of_a_poster_in_ink(tmp_path, photo, profile, shared):
+    """Only the damaged tile is made anew; what was counted over all tiles is what it was."""
+    target = tmp_path / "a.zarr"
+    asked = words(profile=profile, ppi="600")
+    poster(photo, target, asked, shared, quiet=True)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert json.loads(before[target / "provenance.json"])["pages"][0]["out_of_gamut"] > 0
+    shard = target / "0/c/0/0/0"
+    shard.write_bytes(shard.read_bytes()[::-1])
+    summary, _ = poster(photo, target, asked, shared, repair=True, quiet=True)
+    assert (summary.done, summary.output_px) == (1, 512 * 512)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 def test_what_a_proof_says_stays_on_it(tmp_path, photo, shared):

@@ -20,7 +20,7 @@ from refine.sharpen import UnsharpMask
 from refine.upscale import Upscale
 
 NET = "clean-x1"
-REACH = 20
+REACH = 16
 STRONG = Repair(NET, 12.0, 60.0)
 FULL = (STRONG, Upscale("fast-x2"), Resample(), GuidedDenoise(2.0, 4.0, 3), UnsharpMask(1.0, 0.8))
 
@@ -85,7 +85,7 @@ def test_repair_needs_its_halo_and_its_period():
     whole = made.restored_float(pixels, made.plan_for(pixels, chain, (182, 166)))
     plan = made.plan_for(pixels, chain, (182, 166), tile=50, block=50)
     assert plan.multiple_of == (2, 2)
-    assert plan.program.before.halo == REACH + 10
+    assert plan.program.before.halo == REACH + 12
     np.testing.assert_array_equal(made.restored_float(pixels, plan), whole)
     assert (made.restored_float(pixels, made.with_halo(plan, before=-2)) != whole).any()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from pipelines import scan as scans
 from pipelines.derivative import verified
 from pipelines.errors import JobError
 from pipelines.scan import scan
-from refine.errors import RefineError
+from refine.errors import ImageWriteError, RefineError
 from refine.imagefile import read_image
 from refine.preset import load_preset
 from refine.settings import Settings, Size
@@ -61,7 +63,7 @@ def test_scan_equals_the_plain_loop(tmp_path, source, shared):
     assert record["kind"] == "derivative"
     assert record["source"]["sha256"] == hashlib.sha256(before).hexdigest()
     assert "master" not in json.dumps(record)
-    assert not list((tmp_path / "page.zarr" / ".refine").glob("work/*"))
+    assert not (tmp_path / "page.zarr" / ".refine").exists()
 
 
 @pytest.mark.parametrize("kind", ["tiles", "one-strip", "png"])
@@ -175,6 +177,62 @@ def test_scan_refuses_targets(tmp_path, source, shared, name):
     assert [p.name for p in tmp_path.iterdir()] == ["page.tif"]
 
 
+@pytest.mark.parametrize("name", ["a.zarr/b.zarr", "a.zarr/0/b.tif", "a.zarr.bag/b.zarr", "a.zarr.bag/data/b.zarr"])
+def test_scan_refuses_to_write_into_a_target(tmp_path, source, shared, name):
+    """Nothing may come into a finished result, nor into its bag: both would no longer be what was recorded."""
+    bagged = ".bag" in name
+    scan(source, tmp_path / "a.zarr", settings_for(), shared, bagged=bagged, quiet=True)
+    before = contents(tmp_path / "a.zarr")
+    with pytest.raises(JobError, match=r"lies in a\.zarr.*, which is a result itself; name a TARGET beside it"):
+        scan(source, tmp_path / name, settings_for(), shared, quiet=True)
+    assert contents(tmp_path / "a.zarr") == before
+
+
+@pytest.mark.parametrize("bagged", [False, True])
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+def test_scan_says_that_the_disk_has_no_room(tmp_path, source, shared, monkeypatch, name, bagged):
+    """Bytes are told in units that fit them, and nothing is left of what was begun."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 21_500))
+    with pytest.raises(JobError, match=r"a\.\w+ needs [\d.]+ MB more of disk, 21\.5 kB are free; make room"):
+        scan(source, tmp_path / name, settings_for(), shared, bagged=bagged, quiet=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["page.tif"]
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.tif"])
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_targets_that_cannot_be_written_are_refused_in_one_line(tmp_path, source, shared, monkeypatch, name, call):
+    """A folder without the right to write: the same words as of any other result."""
+    real = getattr(Path, call)
+
+    def refused(path, *args, **more):
+        if ".refine" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(Path, call, refused)
+    with pytest.raises(
+        ImageWriteError, match=rf"^{name}: cannot be stored: Permission denied; name a target elsewhere$"
+    ):
+        scan(source, tmp_path / name, settings_for(), shared, quiet=True)
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["page.tif"]
+
+
+def test_targets_in_proc_are_refused_in_one_line(source, shared):
+    """A file system that takes no folders."""
+    with pytest.raises(ImageWriteError, match=r"^x\.zarr: cannot be stored: "):
+        scan(source, Path("/proc/x.zarr"), settings_for(), shared, quiet=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_scan_keeps_the_depth(tmp_path, shared, dtype):
+    """What a channel holds stays as it is, by the preset that scans have."""
+    path = tmp_path / "page.tif"
+    tifffile.imwrite(path, picture(300, 200, 3, dtype), photometric="rgb")
+    scan(path, tmp_path / "a.tif", settings_for(), shared, quiet=True)
+    assert tifffile.imread(tmp_path / "a.tif").dtype == dtype
+
+
 def test_scan_refuses_a_strangers_folder(tmp_path, source, shared):
     """A folder that holds something else is not written into."""
     (tmp_path / "page.zarr").mkdir()
@@ -208,19 +266,69 @@ def test_changed_source_fails_the_scan(tmp_path, source, shared, monkeypatch):
     assert not derivative.provenance_path(tmp_path / "page.zarr").exists()
 
 
-def test_bag_is_complete(tmp_path, source, shared):
-    """A bag's manifests name every payload and tag file with its digest."""
-    scan(source, tmp_path / "page.zarr", settings_for(), shared, bag=True, quiet=True)
-    bag = tmp_path / "page.zarr.bag"
+def check_bag(bag):
+    """See that a bag is valid by RFC 8493: payload and tags are what the manifests say, and nothing else lies there."""
     assert (bag / "bagit.txt").read_text() == "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
-    named = {}
+    listed = {}
     for manifest in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
-        for line in (bag / manifest).read_text().splitlines():
-            digest, name = line.split("  ", 1)
+        lines = [line.split("  ", 1) for line in (bag / manifest).read_text().splitlines()]
+        listed[manifest] = {name: digest for digest, name in lines}
+        assert len(listed[manifest]) == len(lines)
+        for name, digest in listed[manifest].items():
             assert hashlib.sha256((bag / name).read_bytes()).hexdigest() == digest
-            named[name] = digest
-    there = {p.relative_to(bag).as_posix() for p in bag.rglob("*") if p.is_file() and ".refine" not in p.parts}
-    assert there - named.keys() == {"tagmanifest-sha256.txt"}
+    there = {p.relative_to(bag).as_posix(): p.stat().st_size for p in bag.rglob("*") if not p.is_dir()}
+    payload = {name: size for name, size in there.items() if name.startswith("data/")}
+    assert payload.keys() == listed["manifest-sha256.txt"].keys()
+    tags = {"bagit.txt", "bag-info.txt", "manifest-sha256.txt"}
+    assert listed["tagmanifest-sha256.txt"].keys() == tags
+    assert there.keys() - payload.keys() == tags | {"tagmanifest-sha256.txt"}
+    assert f"Payload-Oxum: {sum(payload.values())}.{len(payload)}\n" in (bag / "bag-info.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["page.zarr", "page.tif", "page.dzi"])
+def test_bag_lists_what_lies_in_it(tmp_path, source, shared, name):
+    """Whatever the target is, its bag is valid: all of `data` is listed, and nothing that is gone."""
+    shutil.copy(source, tmp_path / "source.tif")
+    source = tmp_path / "source.tif"
+    scan(source, tmp_path / name, settings_for(), shared, bagged=True, quiet=True)
+    bag = tmp_path / f"{name}.bag"
+    check_bag(bag)
+    assert verified(bag).wrong == ()
+    assert scan(source, tmp_path / name, settings_for(), shared, bagged=True, quiet=True).unchanged == 1
+    check_bag(bag)
+
+
+def test_bag_is_closed_by_the_next_run(tmp_path, source, shared, monkeypatch):
+    """A run that is killed before its bag has its manifests leaves that to the same command."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pagerun, "_close", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            scan(source, tmp_path / "a.tif", settings_for(), shared, bagged=True, quiet=True)
+    assert scan(source, tmp_path / "a.tif", settings_for(), shared, bagged=True, quiet=True).failed == []
+    check_bag(tmp_path / "a.tif.bag")
+
+
+def test_verify_of_a_bag_names_every_kind_of_damage(tmp_path, source, shared):
+    """Flipped, lost, strange payload and changed tags are each named; a bag without a manifest is refused."""
+    scan(source, tmp_path / "page.zarr", settings_for(), shared, bagged=True, quiet=True)
+    bag = tmp_path / "page.zarr.bag"
+    flip(bag / "data/page.zarr/0/c/0/0/0")
+    (bag / "data/page.zarr/1/c/0/0/0").unlink()
+    (bag / "data/letter.txt").write_text("dear")
+    info = (bag / "bag-info.txt").read_text()
+    (bag / "bag-info.txt").write_text(info.replace("Payload-Oxum: ", "Payload-Oxum: 1"))
+    whys = {(one.path, one.why.split(",")[0]) for one in verified(bag).wrong}
+    assert ("data/page.zarr/0/c/0/0/0", "its SHA-256 differs from the bag's manifest") in whys
+    assert ("data/page.zarr/1/c/0/0/0", "is not there") in whys
+    assert ("data/letter.txt", "is not in the bag's manifest") in whys
+    assert ("bag-info.txt", "its SHA-256 differs from the bag's manifest") in whys
+    assert any(path == "bag-info.txt" and why.startswith("says 1") for path, why in whys)
+    assert len(whys) == 5
+    (bag / "tagmanifest-sha256.txt").unlink()
+    assert ("tagmanifest-sha256.txt", "is not there") in {(one.path, one.why) for one in verified(bag).wrong}
+    (bag / "manifest-sha256.txt").unlink()
+    with pytest.raises(JobError, match="a bag without a manifest-sha256"):
+        verified(bag)
 
 
 def test_verify_names_every_kind_of_damage(tmp_path, source, shared):
@@ -250,8 +358,27 @@ def test_verify_names_every_kind_of_damage(tmp_path, source, shared):
     with pytest.raises(JobError, match="is damaged"):
         verified(target)
     record.unlink()
-    with pytest.raises(JobError, match="is not there"):
+    with pytest.raises(JobError, match=r"has no record provenance\.json"):
         verified(target)
+
+
+def test_verify_says_why_there_is_nothing_to_compare(tmp_path, source, shared):
+    """A file that is absent, one that never was a result, a part of a target and a renamed target are told apart."""
+    scan(source, tmp_path / "a.zarr", settings_for(), shared, quiet=True)
+    for name, said in (
+        ("absent.tif", "is not there; name a finished scan"),
+        ("page.tif", "it is no result of a scan or a poster"),
+        ("a.zarr/0/c/0/0/0", "is a part of .*a.zarr, whose record"),
+    ):
+        with pytest.raises(JobError, match=said) as refused:
+            verified(tmp_path / name)
+        assert len(str(refused.value).splitlines()) == 1
+    scan(source, tmp_path / "a.dzi", settings_for(), shared, quiet=True)
+    assert verified(tmp_path / "a.dzi").wrong == ()
+    for end in (".dzi", ".dzi.provenance.json", "_files"):
+        (tmp_path / f"a{end}").rename(tmp_path / f"b{end}")
+    with pytest.raises(JobError, match=r"files with other names \(a\.dzi, \d+ in all\): it was copied or renamed"):
+        verified(tmp_path / "b.dzi")
 
 
 def test_enlarged_scan_equals_the_plain_loop(tmp_path, source, shared):
@@ -288,6 +415,103 @@ def test_damaged_shard_is_made_again(tmp_path, source, shared, monkeypatch, leve
     assert scan(source, target, settings_for(), shared, quiet=True).failed == []
     assert np.array_equal(whole(target), expected_pixels(source, settings_for()))
     assert verified(target).wrong == ()
+
+
+def contents(target):
+    """SHA-256 of every file of a target, and of what lies beside it and belongs to it."""
+    files = [p for p in target.parent.rglob("*") if p.is_file() and p != target.parent / "page.tif"]
+    return {str(p.relative_to(target.parent)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+DAMAGE = {
+    "byte": lambda target: flip(target / "0/c/0/0/0"),
+    "upper-byte": lambda target: flip(target / "1/c/0/0/0"),
+    "lost": lambda target: (target / "0/c/0/1/0").unlink(),
+    "byte-and-lost": lambda target: (flip(target / "0/c/0/0/0"), (target / "1/c/0/0/0").unlink()),
+    "metadata": lambda target: (flip(target / "0/zarr.json"), (target / "1/zarr.json").unlink()),
+    "record": lambda target: (flip(target / "provenance.json"), flip(target / "0/c/0/0/1")),
+    "record-cut": lambda target: (target / "provenance.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_repair_makes_a_finished_scan_whole(tmp_path, source, shared, kind):
+    """Of a finished scan that is damaged only what is wrong is made anew, and every byte is as it was."""
+    target = tmp_path / "page.zarr"
+    scan(source, target, settings_for(), shared, quiet=True)
+    before = contents(target)
+    kept = omezarr.shard_path(target, 0, 1, 1)
+    untouched = kept.stat().st_mtime_ns
+    DAMAGE[kind](target)
+    summary = scan(source, target, settings_for(), shared, repair=True, quiet=True)
+    assert (summary.done, summary.failed) == (1, [])
+    assert contents(target) == before
+    if "record" not in kind:
+        assert kept.stat().st_mtime_ns == untouched
+        assert summary.output_px == {"byte": 512 * 512, "lost": 388 * 512, "byte-and-lost": 512 * 512}.get(kind, 0)
+    assert scan(source, target, settings_for(), shared, repair=True, quiet=True).unchanged == 1
+
+
+def test_lost_shard_has_the_next_scan_read_all(tmp_path, source, shared):
+    """Where a file is lost, the same command by itself makes anew that and what else is wrong."""
+    target = tmp_path / "page.zarr"
+    scan(source, target, settings_for(), shared, quiet=True)
+    before = contents(target)
+    DAMAGE["byte-and-lost"](target)
+    assert scan(source, target, settings_for(), shared, quiet=True).done == 1
+    assert contents(target) == before
+
+
+def test_repair_that_is_killed_goes_on(tmp_path, source, shared, monkeypatch):
+    """A damaged shard of the right length is not taken for finished after a kill, without --repair too."""
+    target = tmp_path / "page.zarr"
+    scan(source, target, settings_for(), shared, quiet=True)
+    before = contents(target)
+    flip(target / "0/c/0/0/0")
+    with monkeypatch.context() as patch:
+        patch.setattr(pagerun, "_work_through", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            scan(source, target, settings_for(), shared, repair=True, quiet=True)
+    assert scan(source, target, settings_for(), shared, quiet=True).done == 1
+    assert contents(target) == before
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.dzi"])
+def test_repair_of_a_file_makes_it_anew(tmp_path, source, shared, name):
+    """A TIFF with a changed byte, a Deep Zoom with a changed tile: made again, byte for byte."""
+    target = tmp_path / name
+    scan(source, target, settings_for(), shared, quiet=True)
+    before = contents(target)
+    flip(target if name == "out.tif" else next((tmp_path / "out_files").rglob("0_0.*")))
+    assert len(verified(target).wrong) == 1
+    assert scan(source, target, settings_for(), shared, quiet=True).unchanged == 1
+    assert scan(source, target, settings_for(), shared, repair=True, quiet=True).done == 1
+    assert contents(target) == before
+
+
+def test_repair_of_a_bag_closes_it_again(tmp_path, source, shared):
+    """A bag whose payload and tags were damaged is valid again."""
+    scan(source, tmp_path / "a.zarr", settings_for(), shared, bagged=True, quiet=True)
+    bag = tmp_path / "a.zarr.bag"
+    before = contents(bag)
+    flip(bag / "data/a.zarr/0/c/0/0/0")
+    (bag / "bag-info.txt").write_text("")
+    scan(source, tmp_path / "a.zarr", settings_for(), shared, bagged=True, repair=True, quiet=True)
+    check_bag(bag)
+    assert contents(bag) == before
+
+
+def test_strange_files_are_no_part_of_a_repair(tmp_path, source, shared):
+    """A file that came in is neither removed nor recorded as a result."""
+    target = tmp_path / "page.zarr"
+    scan(source, target, settings_for(), shared, quiet=True)
+    record = (target / "provenance.json").read_bytes()
+    (target / "letter.txt").write_text("dear")
+    for repair in (False, True):
+        with pytest.raises(JobError, match=r"letter\.txt was not written by the job; move it away"):
+            scan(source, target, settings_for(), shared, repair=repair, quiet=True)
+    assert (target / "letter.txt").read_text() == "dear"
+    assert (target / "provenance.json").read_bytes() == record
 
 
 def test_damage_found_while_halving_is_made_good(tmp_path, source, shared, monkeypatch):

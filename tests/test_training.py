@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -276,6 +277,27 @@ def test_evaluation_needs_no_torch(checkout):
     """Scores are reproduced from the ONNX files without torch."""
     code = "import sys; sys.modules['torch'] = None; import models.training.report, models.training.export"
     subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", [SMALL, TOLD], ids=["enlarge", "repair"])
+def test_wider_and_deeper_network_starts_where_the_other_ended(net):
+    """A network with more channels and blocks, begun from a trained one, gives the same pictures, and can learn."""
+    torch = pytest.importorskip("torch", reason="training needs torch: the extra `train`")
+    from models.training.net import Net, warm_started  # noqa: PLC0415 - needs torch
+
+    old = {name: torch.from_numpy(value) for name, value in _weights(net).items()}
+    same, larger = Net(net), Net(replace(net, channels=32, blocks=4))
+    warm_started(same, old)
+    new = warm_started(larger, old)
+    assert all(name.startswith(("body.2", "body.3")) for name in new)
+    picture, strength = torch.rand(2, 3, 24, 20), torch.rand(2, 2)
+    found = larger(picture, strength)
+    np.testing.assert_allclose(found.detach().numpy(), same(picture, strength).detach().numpy(), atol=1e-6)
+    found.square().mean().backward()
+    assert larger.tail.weight.grad.reshape(-1, 32, 9)[:, 16:].abs().max() > 0
+    other_scale = warm_started(Net(replace(net, scale=4, channels=32)), old)
+    assert {"tail.weight", "tail.bias"} <= set(other_scale)
 
 
 @pytest.mark.slow

@@ -215,12 +215,12 @@ def test_damaged_tile_is_an_error_of_one_line(tmp_path, caplog):
 
 
 def test_source_that_cannot_be_compared_stops_nothing(target, tmp_path):
-    """A source that is gone, no image, or of another number of pages is told on the page, and the result is shown."""
+    """A source that is no image, or of another number of pages is told on the page, and the result is shown."""
     broken = tmp_path / "broken.tif"
     broken.write_bytes(b"II*\0 no more")
     one = tmp_path / "one.tif"
     tifffile.imwrite(one, np.zeros((9, 9), np.uint8), metadata=None)
-    for source, said in ((tmp_path / "gone.tif", "gone.tif"), (broken, "The source"), (one, "has 1 page")):
+    for source, said in ((broken, "The source"), (one, "has 1 page")):
         with view.serve(target[0], before=source) as serving:
             info = json.loads(answer(serving, "/info.json")[2])
             assert said in info["note"]
@@ -235,6 +235,15 @@ def test_serve_refuses_what_is_no_target(tmp_path):
     for name in ("empty", "gone"):
         with pytest.raises(StoreError, match=f"^{name}: "):
             view.serve(tmp_path / name)
+
+
+def test_serve_refuses_what_it_cannot_show(target, tmp_path):
+    """A source that is not there, and a result of another form, are refused before anything is served."""
+    with pytest.raises(JobError, match=r"gone\.tif: the source is not there; name the file"):
+        view.serve(target[0], before=tmp_path / "gone.tif")
+    (tmp_path / "a.dzi").write_text("<Image/>")
+    with pytest.raises(JobError, match=r"a\.dzi: only an OME-Zarr \(\.zarr\) is shown; make one: refine scan"):
+        view.serve(tmp_path / "a.dzi")
 
 
 def test_serve_says_that_a_port_is_taken(target):

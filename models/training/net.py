@@ -100,16 +100,42 @@ def kernels(weights: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
     return {name: value.detach().contiguous().numpy() for name, value in shaped.items()}
 
 
-def warm_started(net: Net, weights: dict[str, Tensor]) -> list[str]:
-    """Take over the weights whose name and size fit; gives the names of those that were not found."""
+def warm_started(net: Net, weights: Mapping[str, Tensor]) -> list[str]:
+    """Take over the weights of a network of the same kind, as wide or narrower, as deep or shallower.
+
+    The new network starts as a function equal to the old one: channels that are new have no say in the old ones, and
+    new blocks add nothing, until they are learnt (net2net, Chen and others, ICLR 2016). Gives the names of the weights
+    that were not found, or belong to another scale.
+    """
     state = net.state_dict()
     fitting = {
-        name: value.reshape(state[name].shape)
+        name: _grown(state[name], value, name)
         for name, value in weights.items()
-        if name in state and state[name].numel() == value.numel() and len(state[name]) == len(value)
+        if name in state and _fits(state[name], value, name)
     }
     net.load_state_dict({**state, **fitting})
     return sorted(set(state) - set(fitting))
+
+
+def _fits(new: Tensor, old: Tensor, name: str) -> bool:
+    """Whether older weights fill the first channels of newer ones; of the tail, whose targets are px, all of them."""
+    if name.startswith("tail"):
+        return len(old) == len(new) and old.numel() <= new.numel()
+    if name.startswith(("head", "strength")) and old.numel() * len(new) != new.numel() * len(old):
+        return False  # other sources: the picture is folded otherwise
+    return len(old) <= len(new) and old.numel() <= new.numel()
+
+
+def _grown(new: Tensor, old: Tensor, name: str) -> Tensor:
+    """`new` with `old` in its first channels; what is new among the sources has no say in the old targets."""
+    if new.ndim == 1:
+        return torch.cat([old, new[len(old) :]])
+    taps = 1 if name.startswith("strength") else 9
+    grown = new.reshape(len(new), -1, taps).clone()
+    given = old.reshape(len(old), -1, taps)
+    grown[: len(old)] = 0
+    grown[: len(old), : given.shape[1]] = given
+    return grown.reshape(new.shape)
 
 
 def seeded(architecture: Architecture, seed: int) -> Net:

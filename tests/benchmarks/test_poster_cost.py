@@ -31,7 +31,7 @@ NETS = ("fast-x4", "fast-x2")
 def asked(size: str, ppi: int, **others: object) -> Asked:
     """An order as the command line gives it."""
     usual: dict[str, object] = {
-        "size": size, "ppi": str(ppi), "mode": "fill", "anchor": "centre", "crop": None, "turn": "auto",
+        "size": size, "ppi": str(ppi), "fill": False, "fit": False, "anchor": "centre", "crop": None, "turn": "auto",
         "border": None, "bleed": None, "wrap": None, "edge": None, "safe": None, "background": None, "medium": None,
         "distance": None, "profile": None, "intent": "relative", "no_black_point": False, "depth": None, "panels": None,
         "panel_size": None, "overlap": None, "marks": None, "paper_white": False, "force": True, "preset": "print",
