@@ -22,6 +22,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __all__ = ["RefineError", "__version__", "restore"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> object:
     # Late, for it brings onnxruntime along, which a process that only decodes has no use for.
     if name == "restore":
