@@ -9,22 +9,24 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
 from pipelines import assessing, sources
 from pipelines import graph as graphs
 from pipelines import scan as scans
-from pipelines.cataloging import catalog, undo
+from pipelines.cataloging import catalog, rendered, stored_as, undo
 from pipelines.cluster import Cluster
 from pipelines.derivative import verified
 from pipelines.doctor import findings
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import cost_s, file_nbytes
+from pipelines.naming import renditions
 from pipelines.options import Talk, placed, provider, repairing, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
+from pipelines.preview import foreseen
 from pipelines.reporting import report, retry
 from pipelines.single import restore_file
 from pipelines.summary import printable
@@ -187,17 +189,42 @@ def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
 
 
 @refine.command()
-@click.argument("source", type=_file)
-@click.option("--explain", is_flag=True, help="Say why, with what was measured.")
-@click.option("--graph", type=_file, help="Write the Dask graph to this file, in Graphviz's language.")
+@click.argument("source")
+@click.argument("target", required=False)
+@click.option("--explain", is_flag=True, help="Say why, with what was measured; of one image.")
+@click.option("--graph", type=_file, help="Write the Dask graph of one image to this file, in Graphviz's language.")
+@rendered
+@stored_as
 @wished
 @talking
-def plan(source: Path, *, explain: bool, graph: Path | None, settings: Settings, talk: Talk) -> None:
-    """Show what would be done to an image, and do nothing.
+def plan(
+    source: str,
+    target: str | None,
+    *,
+    explain: bool,
+    graph: Path | None,
+    rendered: tuple[str, ...],
+    to: Literal["files", "zarr"],
+    settings: Settings,
+    talk: Talk,
+) -> None:
+    """Show what would be done to an image, or with TARGET what a catalog's run would do and why; and do nothing.
 
-    Example: refine plan map.tif --scale 2 --tile 1024
+    Example: refine plan map.tif --scale 2 --tile 1024; refine plan photos shop --long-side 1600
     """
     listen(talk)
+    if target is not None:
+        if explain or graph:
+            raise JobError("--explain and --graph are of one image; leave out TARGET or them")
+        told = foreseen(source, target, settings, renditions(rendered, settings), to)
+        click.echo(json.dumps(told.facts()) if talk.as_json else "\n".join(told.lines()))
+        return
+    if rendered or to == "zarr":
+        raise JobError("--rendition and --to are for a catalog; name its TARGET too")
+    _plan_image(Path(source), settings, talk, explain=explain, graph=graph)
+
+
+def _plan_image(source: Path, settings: Settings, talk: Talk, *, explain: bool, graph: Path | None) -> None:
     # A scan's limits: it may be planned as one, and only samples of it are read.
     with Decoder(SCAN_LIMITS) as decoder:
         spec = decoder.spec(source)
