@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from pipelines.brake import Tolerance, deadline, tolerance
+from pipelines.canary import tried
 from pipelines.catalog import Terms
 from pipelines.catalog import catalog as make
 from pipelines.cluster import Cluster
@@ -25,21 +27,30 @@ from refine.settings import Settings
 _file = click.Path(path_type=Path)
 
 
-@click.command()
-@click.argument("source")
-@click.argument("target")
-@click.option(
+rendered = click.option(
     "--rendition",
     "rendered",
     multiple=True,
     metavar="NAME=LONGSIDE[:FORMAT]",
     help="One of several results of each image, in TARGET/NAME; give it again for another.",
 )
+"""Puts `rendered` into a command."""
+stored_as = click.option(
+    "--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images."
+)
+"""Puts `to` into a command."""
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target")
+@rendered
 @click.option("--redo", is_flag=True, help="Make anew what another network, version or processor would make otherwise.")
 @click.option("--keep", is_flag=True, help="Leave such results as they are; do what is new or changed.")
+@click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
 @click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
-@click.option("--to", type=click.Choice(["files", "zarr"]), default="files", help="Files, or one zarr store of images.")
+@stored_as
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @click.option("--deadline", "by", metavar="HH:MM", help="Begin nothing that would not end by then; the rest is left.")
 @click.option("--max-failures", "allowed", metavar="N|P%", help="Stop where more images fail: so many, or percent.")
@@ -55,6 +66,7 @@ def catalog(  # noqa: PLR0913  one for each option
     rendered: tuple[str, ...],
     redo: bool,
     keep: bool,
+    canary: int | None,
     prune: bool,
     keep_previous: bool,
     to: Literal["files", "zarr"],
@@ -79,13 +91,16 @@ def catalog(  # noqa: PLR0913  one for each option
     Example: refine catalog photos shop --long-side 1600 --workers 4
     """
     listen(talk)
-    if redo and keep:
-        raise JobError("--redo and --keep say the opposite; leave out one of them")
+    if redo + keep + (canary is not None) > 1:
+        raise JobError("--canary tries, --redo makes and --keep leaves what would be made anew; give one of them")
+    if canary is not None and (prune or keep_previous or metrics or to == "zarr"):
+        raise JobError("--canary tries some files; leave out --prune, --keep-previous, --metrics and --to zarr")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
     terms = Terms(
         renditions(rendered, settings), unasked, prune, keep_previous, *_bounds(by, allowed), metrics, to, state
     )
-    conclude(make(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
+    how = make if canary is None else partial(tried, count=canary)
+    conclude(how(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
 
 
 def _bounds(by: str | None, allowed: str | None) -> tuple[float | None, Tolerance | None]:

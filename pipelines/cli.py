@@ -9,22 +9,24 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
 from pipelines import assessing, sources
 from pipelines import graph as graphs
 from pipelines import scan as scans
-from pipelines.cataloging import catalog, undo
+from pipelines.cataloging import catalog, rendered, stored_as, undo
 from pipelines.cluster import Cluster
 from pipelines.derivative import verified
 from pipelines.doctor import findings
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import cost_s, file_nbytes
+from pipelines.naming import renditions
 from pipelines.options import Talk, placed, provider, repairing, talking, wished, wished_with
 from pipelines.output import output_format
 from pipelines.posting import poster
+from pipelines.preview import foreseen
 from pipelines.reporting import report, retry
 from pipelines.single import restore_file
 from pipelines.summary import printable
@@ -59,15 +61,16 @@ def refine() -> None:
 @refine.command()
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
+@click.option("--overwrite", is_flag=True, help="Write TARGET even where there is such a file already.")
 @wished
 @talking
-def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
+def restore(source: Path, target: Path, *, overwrite: bool, settings: Settings, talk: Talk) -> None:
     """Restore one image in this process.
 
     Example: refine restore cup.png large.png --scale 2 --sharpen 0.6
     """
     listen(talk)
-    conclude(restore_file(source, target, settings, quiet=talk.quiet), talk)
+    conclude(restore_file(source, target, settings, overwrite=overwrite, quiet=talk.quiet), talk)
 
 
 @refine.command()
@@ -186,17 +189,42 @@ def assess(images: tuple[Path, ...], settings: Settings, talk: Talk) -> None:
 
 
 @refine.command()
-@click.argument("source", type=_file)
-@click.option("--explain", is_flag=True, help="Say why, with what was measured.")
-@click.option("--graph", type=_file, help="Write the Dask graph to this file, in Graphviz's language.")
+@click.argument("source")
+@click.argument("target", required=False)
+@click.option("--explain", is_flag=True, help="Say why, with what was measured; of one image.")
+@click.option("--graph", type=_file, help="Write the Dask graph of one image to this file, in Graphviz's language.")
+@rendered
+@stored_as
 @wished
 @talking
-def plan(source: Path, *, explain: bool, graph: Path | None, settings: Settings, talk: Talk) -> None:
-    """Show what would be done to an image, and do nothing.
+def plan(
+    source: str,
+    target: str | None,
+    *,
+    explain: bool,
+    graph: Path | None,
+    rendered: tuple[str, ...],
+    to: Literal["files", "zarr"],
+    settings: Settings,
+    talk: Talk,
+) -> None:
+    """Show what would be done to an image, or with TARGET what a catalog's run would do and why; and do nothing.
 
-    Example: refine plan map.tif --scale 2 --tile 1024
+    Example: refine plan map.tif --scale 2 --tile 1024; refine plan photos shop --long-side 1600
     """
     listen(talk)
+    if target is not None:
+        if explain or graph:
+            raise JobError("--explain and --graph are of one image; leave out TARGET or them")
+        told = foreseen(source, target, settings, renditions(rendered, settings), to)
+        click.echo(json.dumps(told.facts()) if talk.as_json else "\n".join(told.lines()))
+        return
+    if rendered or to == "zarr":
+        raise JobError("--rendition and --to are for a catalog; name its TARGET too")
+    _plan_image(Path(source), settings, talk, explain=explain, graph=graph)
+
+
+def _plan_image(source: Path, settings: Settings, talk: Talk, *, explain: bool, graph: Path | None) -> None:
     # A scan's limits: it may be planned as one, and only samples of it are read.
     with Decoder(SCAN_LIMITS) as decoder:
         spec = decoder.spec(source)
@@ -321,6 +349,15 @@ def _plan_facts(made: Plan, file_format: str) -> dict[str, Any]:
     }
 
 
+def _rounded(seconds: float) -> str:
+    """Seconds as exactly as an estimate is.
+
+    >>> _rounded(25.234), _rounded(1.26), _rounded(0.04)
+    ('25', '1.3', '0.04')
+    """
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
+
+
 def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
     height, width = made.output
     exact = "tiles give the bytes of the whole" if made.exact else f"approximate: {facts['why']}"
@@ -329,10 +366,10 @@ def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
             f"output   {width} x {height} px, from {made.source.width} x {made.source.height}",
             f"decision {facts['assessment']['decision']}",
             f"steps    {', '.join(type(step).__name__ for step in made.chain.active) or 'none'}",
-            f"tiles    {made.tile_count} of {made.tile} px, blocks of {made.block} px",
+            f"tiles    {made.tile_count} of {min(made.tile, max(height, width))} px, blocks of {made.block} px",
             f"halo     {made.halo} px of the source; {exact}",
             f"memory   {made.projected_mem / 1e6:.0f} MB a task",
-            f"work     about {facts['seconds_estimate']} s on one core",
+            f"work     about {_rounded(facts['seconds_estimate'])} s on one core",
         ]
     )
 

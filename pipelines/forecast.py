@@ -102,7 +102,7 @@ def forecast(plan: Planned, source: Place, skipped: int) -> Forecast:
         quarantined=quarantined,
         skipped=skipped,
         output_px=px,
-        seconds_estimate=round(seconds, 1),
+        seconds_estimate=round(seconds, 3),
         bytes_estimate=nbytes,
         basis=basis,
     )

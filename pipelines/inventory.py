@@ -46,7 +46,7 @@ class Inventory:
     """Gives its rows."""
     skipped: int = 0
     """Always 0: what a manifest names is meant."""
-    target: str = ""
+    target: str = "\0"
     """Where results go, with its slash."""
     known: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Options that were met, as they are in the columns of options."""

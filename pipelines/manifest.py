@@ -32,16 +32,17 @@ CREATE TABLE IF NOT EXISTS keys (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQU
 CREATE TABLE IF NOT EXISTS item (
     path BLOB, rendition TEXT, state TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     etag TEXT NOT NULL, key INTEGER NOT NULL, output BLOB NOT NULL, output_nbytes INTEGER NOT NULL,
-    output_px INTEGER NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (path, rendition)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS item_state ON item (state) WHERE state <> 'done';
-CREATE TABLE IF NOT EXISTS record (path BLOB, rendition TEXT, record TEXT NOT NULL, PRIMARY KEY (path, rendition))
+    output_px INTEGER NOT NULL, seconds REAL NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (path, rendition))
     WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS item_state ON item (state) WHERE state <> 'done';
+CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS shard (
     work TEXT, y INTEGER, x INTEGER, record TEXT NOT NULL, PRIMARY KEY (work, y, x)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (read INTEGER NOT NULL);
 """
-_FORM = 2
+_FORM = 3
 """Of these tables. An index of another form is set aside, and built anew from the journal."""
+_RECORDS = "SELECT r.record FROM item i JOIN record r ON r.id = i.record"
 _AT_ONCE = 1000
 """Entries that are rewritten between two looks at the memory."""
 
@@ -86,13 +87,13 @@ class Manifest:
     def record(self, path: str, rendition: str = "") -> Record | None:
         """The last record of a rendition of a source."""
         asked = (os.fsencode(path), rendition)
-        row = self.index.execute("SELECT record FROM record WHERE path = ? AND rendition = ?", asked).fetchone()
+        row = self.index.execute(f"{_RECORDS} WHERE path = ? AND rendition = ?", asked).fetchone()
         return None if row is None else Record(**json.loads(row[0]))
 
     def records(self, state: State) -> Iterator[Record]:
         """All records in a state, by path."""
         rows = self.index.execute(
-            "SELECT record FROM item JOIN record USING (path, rendition) WHERE state = ? ORDER BY path, rendition",
+            f"{_RECORDS} WHERE state = ? ORDER BY path, rendition",
             (state,),
         )
         for (text,) in rows:
@@ -189,9 +190,11 @@ class Manifest:
             case Record():
                 self._put_record(entry)
             case Gone():
-                for table in ("item", "record"):
-                    gone = (os.fsencode(entry.path), entry.rendition)
-                    self.index.execute(f"DELETE FROM {table} WHERE path = ? AND rendition = ?", gone)  # noqa: S608
+                gone = (os.fsencode(entry.path), entry.rendition)
+                self.index.execute(
+                    "DELETE FROM record WHERE id = (SELECT record FROM item WHERE path = ? AND rendition = ?)", gone
+                )
+                self.index.execute("DELETE FROM item WHERE path = ? AND rendition = ?", gone)
             case KeyFacts():
                 told = (json.dumps(entry.facts, sort_keys=True), self.key_id(entry.key))
                 self.index.execute("UPDATE keys SET facts = ? WHERE id = ?", told)
@@ -206,12 +209,15 @@ class Manifest:
 
     def _put_record(self, entry: Record) -> None:
         name = (os.fsencode(entry.path), entry.rendition)
+        known = self.index.execute("SELECT record FROM item WHERE path = ? AND rendition = ?", name).fetchone()
+        text = json.dumps(asdict(entry), separators=(",", ":"))
+        row = (None if known is None else known[0], text)
+        number = self.index.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", row).lastrowid
         compared = (entry.state, entry.size, entry.mtime_ns, entry.etag, self.key_id(entry.key))
-        result = (os.fsencode(entry.output), entry.output_nbytes, entry.output_px, entry.seconds)
+        result = (os.fsencode(entry.output), entry.output_nbytes, entry.output_px, entry.seconds, number)
         self.index.execute(
-            "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*name, *compared, *result)
+            "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*name, *compared, *result)
         )
-        self.index.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", (*name, json.dumps(asdict(entry))))
 
 
 def _nothing() -> None:

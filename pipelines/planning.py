@@ -70,7 +70,7 @@ WHERE l.path IS NULL
 _QUARANTINED = """
 SELECT r.record FROM item i JOIN plan.listed l ON l.path = i.path
     JOIN plan.wanted w ON w.rendition = i.rendition AND w.wish = l.wish
-    JOIN record r ON r.path = i.path AND r.rendition = i.rendition
+    JOIN record r ON r.id = i.record
     LEFT JOIN plan.stale s ON s.rank = l.rank AND s.path = i.path AND s.rendition = i.rendition
 WHERE i.state = 'quarantined' AND s.path IS NULL ORDER BY i.path
 """
@@ -313,6 +313,8 @@ def with_options(settings: Settings, options: str, renditions: Sequence[Renditio
     sizes = {name: values.pop(name) for name in ("scale", "long_side", "size") if name in values}
     if sizes and any(r.long_side for r in renditions):
         raise JobError(f"the manifest gives {' and '.join(sizes)}, and so do renditions; leave out one of them")
+    if own := next((name for name in values if name.startswith("plan.")), None):
+        raise JobError(f"{own} is that of the run, not of single images; leave it out of the manifest")
     try:
         made = replace(settings, preset=adjusted(settings.preset, values, "the manifest"))
         return replace(made, size=_size(sizes)) if sizes else made

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from buckets import market, s3_server, shop, stall  # noqa: F401  fixtures
 from hypothesis import HealthCheck, settings
+from inline_cluster import inline  # noqa: F401  a fixture
 from shared_cluster import client, shared  # noqa: F401  fixtures
 
 # No deadline: how long an example takes depends on the machine, and no test asserts a time.

@@ -80,6 +80,6 @@ def test_store_that_heeds_no_condition_is_refused(shop, header):
     """A store that stores in spite of a condition is noticed before any work, and no lock is left in it."""
     with shop.failing(0.0) as proxy:
         proxy.deaf = (header.lower().encode() + b":",)
-        with pytest.raises(JobError, match=f"does not heed {header},"), lease.held(Bucket(shop.name)):
+        with pytest.raises(JobError, match=f"does not heed {header}:"), lease.held(Bucket(shop.name)):
             pytest.fail("held what cannot be held")
     assert shop.keys() == []
