@@ -61,15 +61,16 @@ def refine() -> None:
 @refine.command()
 @click.argument("source", type=_file)
 @click.argument("target", type=_file)
+@click.option("--overwrite", is_flag=True, help="Write TARGET even where there is such a file already.")
 @wished
 @talking
-def restore(source: Path, target: Path, settings: Settings, talk: Talk) -> None:
+def restore(source: Path, target: Path, *, overwrite: bool, settings: Settings, talk: Talk) -> None:
     """Restore one image in this process.
 
     Example: refine restore cup.png large.png --scale 2 --sharpen 0.6
     """
     listen(talk)
-    conclude(restore_file(source, target, settings, quiet=talk.quiet), talk)
+    conclude(restore_file(source, target, settings, overwrite=overwrite, quiet=talk.quiet), talk)
 
 
 @refine.command()
@@ -348,6 +349,15 @@ def _plan_facts(made: Plan, file_format: str) -> dict[str, Any]:
     }
 
 
+def _rounded(seconds: float) -> str:
+    """Seconds as exactly as an estimate is.
+
+    >>> _rounded(25.234), _rounded(1.26), _rounded(0.04)
+    ('25', '1.3', '0.04')
+    """
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
+
+
 def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
     height, width = made.output
     exact = "tiles give the bytes of the whole" if made.exact else f"approximate: {facts['why']}"
@@ -356,10 +366,10 @@ def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
             f"output   {width} x {height} px, from {made.source.width} x {made.source.height}",
             f"decision {facts['assessment']['decision']}",
             f"steps    {', '.join(type(step).__name__ for step in made.chain.active) or 'none'}",
-            f"tiles    {made.tile_count} of {made.tile} px, blocks of {made.block} px",
+            f"tiles    {made.tile_count} of {min(made.tile, max(height, width))} px, blocks of {made.block} px",
             f"halo     {made.halo} px of the source; {exact}",
             f"memory   {made.projected_mem / 1e6:.0f} MB a task",
-            f"work     about {facts['seconds_estimate']} s on one core",
+            f"work     about {_rounded(facts['seconds_estimate'])} s on one core",
         ]
     )
 

@@ -20,7 +20,7 @@ SCALE = Fraction(5, 2)
 AMOUNT = 0.8
 """Sharpening on the contact sheet: twice the default, so that it is seen at a glance."""
 _WRONG_ORDER = {"order": "as-written", "steps": '["sharpen", "upscale", "resample", "denoise"]'}
-_BACKGROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0)}
+_BACKGROUNDS = {"black": (0, 0, 0), "white": (255, 255, 255), "green": (0, 200, 0)}
 _EDGE = 36
 """Side of the crop that shows a cut-out's edge, px of the source."""
 _ZOOM = 8
@@ -83,7 +83,7 @@ def before_after(crops: Sequence[Crop], cell: int = 260) -> Image.Image:
 
 
 def alpha_edges(source: Path, restored: Path, y: int, x: int) -> Image.Image:
-    """The edge of a cut-out over black, white and red: before, enlarged channel by channel, and as restored.
+    """The edge of a cut-out over black, white and green: before, enlarged channel by channel, and as restored.
 
     source and restored are RGBA files, restored twice as large; y and x say where the crop begins, px of the source.
     """

@@ -39,7 +39,7 @@ CELL = 250
 """Side of a cell of the mosaic, px: no divisor of a tile's, so that a seam could not hide between two cells."""
 _SHOWN = {
     "contact-sheet.png": "six ways to enlarge, side by side at 1:1",
-    "alpha-edges.png": "the edge of a cut-out over black, white and red",
+    "alpha-edges.png": "the edge of a cut-out over black, white and green",
     "before-after.png": "source, Lanczos, Refine",
     "restored": "what the command made of the files in catalog",
 }

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from refine._version import __version__
 from refine.api import cores, restore
@@ -18,7 +17,7 @@ from refine.card import card_ids, load_network
 from refine.decoder import Decoder
 from refine.imagefile import encode_image, publish
 from refine.preset import load_preset, preset_names
-from refine.session import Engine, execution_class
+from refine.session import Engine, execution_class, providers
 from refine.spec import Image, ImageSpec
 
 _LIBRARIES = ("onnxruntime", "numpy", "zarr", "dask", "distributed", "imagecodecs", "tifffile", "pikepdf")
@@ -41,7 +40,7 @@ def findings() -> list[Finding]:
     checks: dict[str, Callable[[], str]] = {
         "versions": _versions,
         "processor": lambda: f"{cores()} cores; {execution_class(Engine(), 512)}",
-        "providers": lambda: ", ".join(onnxruntime.get_available_providers()),
+        "providers": lambda: ", ".join(providers()),
         "presets": lambda: ", ".join(load_preset(name).name for name in preset_names()),
         "networks": _networks,
         "decoder": _decoded,

@@ -16,7 +16,7 @@ from refine.preset import PlanSettings
 from refine.settings import MAX_NETWORK_SCALE, Settings, networks
 from refine.spec import ImageSpec
 
-BEHAVIOUR = 3
+BEHAVIOUR = 4
 """Raised when results change in a way that no program, network, or version tells."""
 _PROBED = (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4))
 """Enlargements whose programs are taken into the key where the size of a result does not follow from a scale."""

@@ -49,6 +49,7 @@ def _lines(run: Run) -> Iterator[str]:
     last = {
         "done": summary["done"],
         "unchanged": summary["unchanged"],
+        "left": summary["left"],
         **{state: len(summary[state]) for state in ("failed", "quarantined", "flagged")},
     }
     states = [({**target, "state": state}, count) for state, count in sorted(last.items())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial, wraps
@@ -116,17 +116,14 @@ def _wished(command: Command, usual: str) -> Command:
         tile: int | None,
         **others: object,
     ) -> None:
-        chosen = dict(_pair(text) for text in put)
-        if net:
-            chosen["upscale.nets"] = "[{}]".format(", ".join(f'"{name}"' for name in net))
-        if denoise is not None:
-            chosen["repair.noise"] = str(denoise)
-        if sharpen is not None:
-            chosen["sharpen.amount"] = str(sharpen)
-        if strip:
-            chosen["output.metadata"] = "strip"
-        if tile is not None:
-            chosen["plan.tile"] = str(tile)
+        options = {
+            "--net": ("upscale.nets", "[{}]".format(", ".join(f'"{name}"' for name in net)) if net else None),
+            "--denoise": ("repair.noise", None if denoise is None else str(denoise)),
+            "--sharpen": ("sharpen.amount", None if sharpen is None else str(sharpen)),
+            "--strip": ("output.metadata", "strip" if strip else None),
+            "--tile": ("plan.tile", None if tile is None else str(tile)),
+        }
+        chosen = _chosen(put, options)
         reference = None if match is None else reference_look(match)
         asked = Settings(load_preset(preset or usual, chosen), Size(scale, long_side, size), reference)
         command(settings=asked, **others)
@@ -162,6 +159,18 @@ def optioned(options: Sequence[Callable[[Command], Command]], command: Command) 
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _chosen(put: Sequence[str], options: Mapping[str, tuple[str, str | None]]) -> dict[str, str]:
+    """All settings, by key. Raises JobError where one key is given two values."""
+    chosen: dict[str, tuple[str, str]] = {}
+    named = [(option, key, value) for option, (key, value) in options.items() if value is not None]
+    for given, key, value in [*((f"--set {text}", *_pair(text)) for text in put), *named]:
+        before, _ = chosen.get(key, ("", ""))
+        if before:
+            raise JobError(f"{before} and {given} are both for {key}; leave one of them out")
+        chosen[key] = given, value
+    return {key: value for key, (_, value) in chosen.items()}
 
 
 def _pair(text: str) -> tuple[str, str]:

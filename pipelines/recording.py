@@ -21,6 +21,7 @@ from pipelines.holding import held_ledger, ledger_folder
 from pipelines.looking import CatalogLook, places
 from pipelines.manifest import Manifest
 from pipelines.metrics import check_writable, write_metrics
+from pipelines.papers import fetch_last_run, leave_papers
 from pipelines.place import absolute, place_of
 from pipelines.quarantine import write_quarantine
 from pipelines.records import Record, State
@@ -68,6 +69,9 @@ def recorded(asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str])
     if asked.metrics is not None:
         check_writable(asked.metrics)
     began, started = now(), time.monotonic()
+    afar = asked.target.folder is None
+    if afar:
+        fetch_last_run(asked.own, asked.target.place)
     try:
         yield
     except JobError:
@@ -76,16 +80,23 @@ def recorded(asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str])
         summary.seconds = time.monotonic() - started
         with suppress(RefineError, OSError):  # a full disk, for one; what stopped the run is what is told
             _leave(asked, ledger, summary, drawn, began, stopped=_line(error))
+            if afar:
+                leave_papers(asked.own, asked.target.place)
         raise
     summary.seconds = time.monotonic() - started
     before = last_run(asked.own)
     run = _leave(asked, ledger, summary, drawn, began)
     summary.report = str(_reported(asked, ledger, run, before))
+    if afar:
+        leave_papers(asked.own, asked.target.place)
 
 
 def last_of(target: Target, state: Path | None) -> Run:
     """The record of the last run on a target. Raises JobError where there is none."""
-    run = last_run(ledger_folder(target, state))
+    own = ledger_folder(target, state)
+    if target.folder is None:
+        fetch_last_run(own, target.place)
+    run = last_run(own)
     if run is None:
         raise JobError(f"{target.place.url}: no run of `refine catalog` has ended here; name the TARGET of one")
     return run
@@ -98,7 +109,10 @@ def remade(target: Target, state: Path | None) -> Path:
     """
     own, run = ledger_folder(target, state), last_of(target, state)
     with held_ledger(target, state) as ledger:
-        return _written(target, own, ledger, run)
+        page = _written(target, own, ledger, run)
+        if target.folder is None:
+            leave_papers(own, target.place)
+        return page
 
 
 def _leave(

@@ -130,6 +130,8 @@ def _run_figures(run: Run) -> dict[str, Any]:
         _card("wall time", _clock(seconds), f"{workers} worker{'s' if workers > 1 else ''}"),
         _card("made", f"{px / 1e6:,.1f} Mpx"),
     ]
+    if said["left"]:
+        cards.append(_card("left", f"{said['left']:,}", "for another run", style="warn"))
     if said["done"]:
         rate, mpx = said["done"] / seconds, px / 1e6 / seconds
         cards += [

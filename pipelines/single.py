@@ -23,7 +23,7 @@ from refine.assess import assess
 from refine.assessment import Assessment
 from refine.decoder import Decoder
 from refine.errors import ImageReadError, ImageWriteError, NonFiniteError
-from refine.imagefile import Format, publish, suffix_format, write_tiff
+from refine.imagefile import Format, check_fits, publish, suffix_format, write_tiff
 from refine.limits import Limits
 from refine.plan import Plan
 from refine.session import Engine, execution_class
@@ -38,21 +38,27 @@ _SUFFIXES = ".jpg, .png, .tif, .webp, .avif or .jxl"
 
 
 def restore_file(
-    source: Path, target: Path, settings: Settings, limits: Limits | None = None, *, quiet: bool = False
+    source: Path,
+    target: Path,
+    settings: Settings,
+    limits: Limits | None = None,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
 ) -> Summary:
-    """Restore one image file into another, which appears when it is complete.
+    """Restore one image file into another, which appears when it is complete; overwrite: where there is one already.
 
     What is wrong with the image is in the summary. Raises JobError, ChainError or PlanError where it cannot be done
     as asked.
     """
     started = time.monotonic()
-    file_format = _format(source, target, settings)
+    file_format = _format(source, target, settings, overwrite=overwrite)
     summary = Summary()
     stage = "read"
     try:
         with Decoder(limits) as decoder:
             # What is refused by its header is refused before a pixel is read.
-            _plan(settings, decoder.spec(source), file_format, None)
+            check_fits(_plan(settings, decoder.spec(source), file_format, None).result, file_format)
             image = decoder.read(source)
             stage = "assess"
             found = assess(image.pixels, image.spec)
@@ -67,7 +73,9 @@ def restore_file(
         reason = reason_of(error, source.name)
         summary.failed.append(Complaint(str(source), "write" if isinstance(error, ImageWriteError) else stage, reason))
     else:
-        summary.done, summary.output_px = 1, plan.output[0] * plan.output[1]
+        (height, width), took = plan.output, time.monotonic() - started
+        summary.done, summary.output_px = 1, height * width
+        summary.single = f"{target}: {width} x {height} px, {decision.action}; {took:.1f} s"
         summary.remark(str(source), made.notes)
         summary.decided(decision.action)
         for reason in decision.reasons:
@@ -78,20 +86,26 @@ def restore_file(
     return summary
 
 
-def _format(source: Path, target: Path, settings: Settings) -> Format:
+def _format(source: Path, target: Path, settings: Settings, *, overwrite: bool) -> Format:
     """The format that the target's name and the settings ask for."""
     file_format = suffix_format(target)
     wished = settings.preset.output.format
+    if not source.is_file():
+        raise JobError(f"{source}: {'is a folder' if source.is_dir() else 'there is no such file'}; name an image")
+    if target.is_dir():
+        raise JobError(f"{target}: is a folder; name a file in it, such as {target / source.name}")
     if file_format is None:
         raise JobError(f"{target.name}: its ending names no format that is written; use {_SUFFIXES}")
     if wished not in ("source", file_format):
         raise JobError(
             f"{target.name} is {file_format.upper()} by its name, but output.format says {wished!r}; drop one"
         )
-    if target.is_dir() or not target.parent.is_dir():
-        raise JobError(f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}; name a file")
-    if target.exists() and source.exists() and target.samefile(source):
+    if not target.parent.is_dir():
+        raise JobError(f"{target}: its folder does not exist; name a file in one that does")
+    if target.exists() and target.samefile(source):
         raise JobError(f"{target}: is SOURCE itself; name another file, for the original is never overwritten")
+    if os.path.lexists(target) and not overwrite:
+        raise JobError(f"{target}: there is such a file already; name another one, or mean it with --overwrite")
     return file_format
 
 

@@ -69,6 +69,8 @@ class Summary:
     """Wall time of this run."""
     report: str | None = None
     """Path of the report."""
+    single: str = ""
+    """Where one image was asked for: its result, size, decision and time, one line."""
 
     def remark(self, path: str, notes: tuple[str, ...]) -> None:
         """Take down what is to be told of an image: for the report, and a line each in the log."""
@@ -103,6 +105,8 @@ class Summary:
         >>> Summary(done=3, unchanged=2, output_px=5_000_000, seconds=4).line()
         '3 done, 2 unchanged, 0 failed; 5.0 Mpx in 4.0 s (1.25 Mpx/s)'
         """
+        if self.single:
+            return printable(self.single)
         counts = [f"{self.done} done", f"{self.unchanged} unchanged", f"{len(self.failed)} failed"]
         if self.quarantined:
             counts.append(f"{len(self.quarantined)} quarantined")

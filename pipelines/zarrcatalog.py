@@ -190,7 +190,9 @@ def check_indexed() -> None:
     try:
         import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
-        raise JobError("--to zarr writes an index in Parquet, which needs pyarrow; pip install pyarrow") from error
+        raise JobError(
+            "--to zarr writes an index in Parquet and needs pyarrow; pip install 'refine-imaging[parquet]'"
+        ) from error
 
 
 def _row(record: Record) -> dict[str, object]:

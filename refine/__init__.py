@@ -6,6 +6,7 @@
 (100, 150, 3)
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from refine._version import __version__
@@ -14,7 +15,15 @@ from refine.errors import RefineError
 if TYPE_CHECKING:
     from refine.api import restore
 
+# Before onnxruntime is loaded anywhere, and for all processes that this one starts: from 1.32 on it would write about
+# its runs into the home folder, and send it. Whoever wants that sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __all__ = ["RefineError", "__version__", "restore"]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,13 @@ from refine.settings import Settings, Size
 from refine.spec import Depth, ImageSpec, Pixels
 from refine.tiles import restored_pixels
 
+_CONVERTED = {
+    "f": "; convert floats of 0 to 1 with (x * 65535).round().astype('uint16')",
+    "b": "; convert a mask with x.astype('uint8') * 255",
+    "i": "; convert with x.clip(0, 65535).astype('uint16'), if it is of 16 bits",
+}
+"""By the kind of a numpy type, what makes pixels of it."""
+
 
 def restore(
     array: Pixels,
@@ -39,11 +46,14 @@ def restore(
     >>> refine.restore(np.full((8, 12, 3), 255, np.uint8), scale=2.5).shape
     (20, 30, 3)
     """
+    if not isinstance(array, np.ndarray):
+        msg = f"an image is a numpy array, got {type(array).__name__}; make one with numpy.asarray(image, 'uint8')"
+        raise ImageReadError(msg)
     pixels = array[:, :, None] if array.ndim == 2 else array
     if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[2] not in (1, 2, 3, 4):
         msg = (
-            f"an image array is (y, x) or (y, x, 1 to 4), uint8 or uint16; got {array.shape} {array.dtype}; "
-            "convert floats with (x * 65535).round().astype('uint16')"
+            f"an image array is (y, x) or (y, x, 1 to 4), uint8 or uint16; got {array.shape} {array.dtype}"
+            f"{_CONVERTED.get(array.dtype.kind, '')}"
         )
         raise ImageReadError(msg)
     depth: Depth = "uint8" if pixels.dtype == np.uint8 else "uint16"

@@ -135,7 +135,7 @@ def _serve(request: Request, memory: int, reply: Reply, images: OpenImages) -> N
     except MemoryError:
         images.close_all()
         why = f"decoding needs more than the {allowed.nbytes / 1e6:,.0f} MB it is allowed"
-        way = "raise headroom_mem if you trust it"
+        way = "if you trust it: Limits(headroom_mem=...) in Python"
         reply({"error": DecodeMemoryError.__name__, "message": f"{path.name}: {why}; {way}"})
     finally:
         _allow(resource.RLIM_INFINITY)

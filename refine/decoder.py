@@ -207,7 +207,9 @@ class Decoder:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not select.select([child.stdout], [], [], left_s)[0]:
                 self._stop()
-                raise CrashError(f"{name}: decoding took longer than {wait_s:g} s; raise decode_base_s if you trust it")
+                raise CrashError(
+                    f"{name}: decoding took longer than {wait_s:g} s; if you trust it: Limits(decode_base_s=...)"
+                )
             pieces.append(os.read(child.stdout.fileno(), 1 << 20))
             if not pieces[-1]:
                 raise CrashError(f"{name}: {self._end()}")

@@ -80,7 +80,9 @@ class Limits:
 
 def _check(name: str, what: str, found: int, field: str, limit: int) -> None:
     if found > limit:
-        msg = f"{name}: {found:,} {what} is over the limit of {limit:,}; raise {field} if you trust the file"
+        scans = limit < getattr(SCAN_LIMITS, field) and found <= getattr(SCAN_LIMITS, field)
+        way = "`refine scan` takes such a file" if scans else f"if you trust the file: Limits({field}=...) in Python"
+        msg = f"{name}: {found:,} {what} is over the limit of {limit:,} ({field}); {way}"
         raise LimitError(msg)
 
 

@@ -112,18 +112,53 @@ def towards(own: Look, reference: Look, strength: float) -> Tone:
     if not 0 <= strength <= 1:
         msg = f"match: strength must lie between 0 and 1, got {strength}"
         raise ChainError(msg)
-    parts: list[Callable[[Tone], Tone]] = [
-        lambda tone: _levels(tone, own, reference, strength),
-        lambda tone: _brightness(tone, own, reference, strength),
-        lambda tone: _neutrality(tone, own, reference, strength),
-        lambda tone: _colour(tone, own, reference, strength),
-    ]
     tone = Tone()
-    for part in parts:
-        wanted = part(tone)
+    for part in _PARTS:
+        wanted = part(tone, own, reference, strength)
         steps = (_between(tone, wanted, (_STEPS - taken) / _STEPS) for taken in range(_STEPS + 1))
         tone = next((step for step in steps if not _clips(step, own)), tone)
     return tone
+
+
+def _free_tone(own: Look, reference: Look, strength: float) -> Tone:
+    """What `towards` would do if clipping were no matter."""
+    tone = Tone()
+    for part in _PARTS:
+        tone = part(tone, own, reference, strength)
+    return tone
+
+
+def explained(own: Look, reference: Look, strength: float) -> str:
+    """What `towards` does, how far it was to go, and what held it back, in one sentence."""
+    tone, free = towards(own, reference, strength), _free_tone(own, reference, strength)
+    said = [
+        _told("contrast", f"x{_gain(tone):.2f}", f"x{_gain(free):.2f}"),
+        _told("median", f"{_moved(own.median, tone)}", f"{_moved(own.median, free)}"),
+        _told("saturation", f"x{tone.saturation:.2f}", f"x{free.saturation:.2f}"),
+        _told("cast", _cast_said(tone), _cast_said(free)),
+    ]
+    return (
+        f"tones: tone.match {strength:g} of the way to the reference (median {round(own.median / LEVEL)} of 255 to "
+        f"{round(reference.median / LEVEL)}), within bounds (contrast {LOWEST_GAIN:g} to {HIGHEST_GAIN:g}, median and "
+        f"saturation {CONTENT:.0%}, cast {STRONGEST_CAST:.0%} of full scale): {', '.join(said)}"
+    )
+
+
+def _told(name: str, got: str, free: str) -> str:
+    return f"{name} {got}" if got == free else f"{name} {got} ({free} would clip colours)"
+
+
+def _gain(tone: Tone) -> float:
+    return 1 / (tone.white - tone.black)
+
+
+def _cast_said(tone: Tone) -> str:
+    return f"{100 * tone.red_green:+.1f} % red {100 * tone.blue_green:+.1f} % blue"
+
+
+def _moved(luma: int, tone: Tone) -> int:
+    """What becomes of a luma, level of 8 bits."""
+    return round(float(tone.curve(np.array([luma / FULL])).luma[0]) * 255)
 
 
 def _thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
@@ -237,6 +272,10 @@ def _colour(tone: Tone, own: Look, reference: Look, strength: float) -> Tone:
     raised = (found - tone.black) / found if found > tone.black else 1.0
     wanted = 1 + _within(strength * (reference.saturation / own.saturation - 1), CONTENT)
     return replace(tone, saturation=_bounded(wanted * raised))
+
+
+_PARTS: tuple[Callable[[Tone, Look, Look, float], Tone], ...] = (_levels, _brightness, _neutrality, _colour)
+"""What an adjustment is made of, in the order in which each builds on the ones before."""
 
 
 def _between(one: Tone, other: Tone, share: float) -> Tone:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from math import gcd, lcm
+from math import gcd, lcm, prod
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refine.boxes import STRIP_PX, Boxes
 from refine.chain import Chain
 from refine.colour import Treatment, treatment
 from refine.errors import PlanError
-from refine.program import Layout, Program, compiled
+from refine.program import Layout, Program, Taps2, compiled
 from refine.resample import Axis, Resample
 from refine.spec import Depth, ImageSpec
 from refine.window import Tile, Window, even_grid, grid
@@ -27,6 +28,10 @@ RESERVED_MEM = 260_000_000
 """Bytes a worker holds before it has done anything: interpreter, libraries, an open session."""
 STEP_MEM_PER_PX = 150
 """Bytes per px of a block's result that the steps after the network hold at their peak; measured."""
+STRIP_MEM_PER_PX = 100
+"""Bytes per px of a strip of the source whose boxes are averaged: its pixels, weighted by alpha, and their sums."""
+SHRUNK_PX = 1024
+"""px of what is resampled: no block reaches over more of them but for its halo, however much smaller it comes out."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,18 @@ class Plan:
         """What the program sees of the source."""
         colour = self.colour
         return replace(self.source, channels=colour.channels, dtype=colour.dtype, space="additive", icc=None)
+
+    @cached_property
+    def boxes(self) -> Boxes:
+        """Height, width of the boxes of source px whose means the program sees; (1, 1): it sees the source itself.
+
+        Where nothing stands before a resampling that averages boxes, its reader does that: a result much smaller than
+        its source then takes memory for the result, not for the source.
+        """
+        first = next(iter(self.chain.active), None)
+        if self.axes is None or not isinstance(first, Resample):
+            return 1, 1
+        return self.axes[0].box, self.axes[1].box
 
     @cached_property
     def result(self) -> ImageSpec:
@@ -121,11 +138,10 @@ class Plan:
     @cached_property
     def program(self) -> Program:
         """The compiled chain."""
-        taps, alpha = (
-            None if axes is None else (axes[0].structure, axes[1].structure) for axes in (self.axes, self.alpha_axes)
-        )
+        boxed = self.boxes != (1, 1)
+        taps, alpha = (None if axes is None else _structure(axes, boxed=boxed) for axes in (self.axes, self.alpha_axes))
         target = self.colour.depth(self.dtype)
-        layout = Layout(self.seen.channels, self.seen.dtype, target, taps, alpha)
+        layout = Layout(self.seen.channels, "float32" if boxed else self.seen.dtype, target, taps, alpha)
         return compiled(self.chain, layout)
 
     @property
@@ -134,12 +150,15 @@ class Plan:
         return self.program.before.exact and self.program.after.exact
 
     @cached_property
-    def multiple_of(self) -> int:
-        """Every read window starts and ends on multiples of this, source px: the phase of strides and boxes."""
-        scale = self.program.before.scale
-        boxes = [axis.box // gcd(axis.box, scale) for axis in self.axes or ()]
-        boxes += [axis.box for axis in self.alpha_axes or ()]
-        return lcm(self.program.before.multiple_of, *boxes)
+    def multiple_of(self) -> tuple[int, int]:
+        """Rows, and columns, of the source that every window starts and ends on multiples of: for strides and boxes."""
+        before = self.program.before
+        multiples = []
+        for axis in range(2):
+            boxes = [] if self.axes is None else [self.axes[axis].box // gcd(self.axes[axis].box, before.scale)]
+            boxes += [] if self.alpha_axes is None else [self.alpha_axes[axis].box]
+            multiples.append(lcm(before.multiple_of, *boxes))
+        return multiples[0], multiples[1]
 
     @property
     def halo(self) -> int:
@@ -169,11 +188,12 @@ class Plan:
         reads = []
         if self.axes is not None:
             low, high = self.axes[axis].backward(low, high)
-        reads.append((low // before.scale - before.halo, -(-high // before.scale) + before.halo))
+        halo = before.halo * self.boxes[axis]
+        reads.append((low // before.scale - halo, -(-high // before.scale) + halo))
         if self.alpha_axes is not None:
             reads.append(self.alpha_axes[axis].backward(start, stop))
         low, high = min(r[0] for r in reads), max(r[1] for r in reads)
-        step = self.multiple_of
+        step = self.multiple_of[axis]
         # Snap outward: strides and boxes read their phase from the window's first row.
         return low // step * step, -(-high // step) * step
 
@@ -250,7 +270,7 @@ class Plan:
 
     @property
     def _block_mem(self) -> int:
-        height, width = self._read_shape
+        height, width = (side // box for side, box in zip(self._read_shape, self.boxes, strict=True))
         scale, network = 1, 0
         for card in self.chain.cards:
             network = max(network, card.mem_per_px * height * width * scale**2)
@@ -264,9 +284,19 @@ class Plan:
         side = min(self.tile, self.output[0]), min(self.tile, self.output[1])
         read = self.source_window(Window(0, 0, *side))
         source = read.area * self.source.channels * np.dtype(self.source.dtype).itemsize
+        if self.boxes != (1, 1):
+            source = (
+                read.area // prod(self.boxes) * self.seen.channels * 4 + max(STRIP_PX, read.width) * STRIP_MEM_PER_PX
+            )
         result = side[0] * side[1] * self.result.channels * np.dtype(self.dtype).itemsize
         # Twice the result: once as pixels, once as the encoded shard.
         return source + 2 * result
+
+
+def _structure(axes: tuple[Axis, Axis], *, boxed: bool) -> Taps2:
+    """What a program is compiled for; boxes that are averaged before are none to it."""
+    rows, columns = axes[0].structure, axes[1].structure
+    return ((rows[0], 1), (columns[0], 1)) if boxed else (rows, columns)
 
 
 @lru_cache(maxsize=1024)
@@ -301,16 +331,24 @@ def planned(
         msg = "L*a*b* is written in 16 bits, asked for uint8; leave output.dtype at 'source'"
         raise PlanError(msg)
     plan = Plan(chain, source, output, dtype or source.dtype, tile, min(block, tile))
+    plan = replace(plan, block=_block(plan))
     if allowed_mem is not None and plan.projected_mem > allowed_mem:
         raise PlanError(_too_much(plan, allowed_mem))
     return plan
 
 
+def _block(plan: Plan) -> int:
+    """The side of a block: as it is asked for, or smaller, where networks look at a source that is made smaller."""
+    if plan.axes is None:
+        return plan.block
+    ratio = max(axis.ratio / box for axis, box in zip(plan.axes, plan.boxes, strict=True))
+    return max(1, min(plan.block, int(SHRUNK_PX / ratio)))
+
+
 def _too_much(plan: Plan, allowed_mem: int) -> str:
-    message = (
-        f"a task with tile {plan.tile} needs {plan.projected_mem / 1e6:.0f} MB, more than the {allowed_mem / 1e6:.0f} "
-        f"MB allowed"
-    )
+    tile = min(plan.tile, max(plan.output))
+    needs, allowed = nbytes_said(plan.projected_mem), nbytes_said(allowed_mem)
+    message = f"a task with tile {tile} needs {needs}, more than the {allowed} allowed"
 
     def needed(tile: int) -> int:
         return replace(plan, tile=tile, block=min(plan.block, tile)).projected_mem
@@ -320,4 +358,19 @@ def _too_much(plan: Plan, allowed_mem: int) -> str:
     fitting = next((side for side in reversed(sides) if side < plan.tile and needed(side) <= allowed_mem), None)
     if fitting is not None:
         return f"{message}; the largest tile that fits is {fitting}"
-    return f"{message}, and no smaller tile fits; allow at least {-(-needed(16) // 1_000_000)} MB"
+    if plan.chain.cards and min(plan.source_size) > max(plan.output):
+        return (
+            f"{message}: for a result so small its networks look at much of the source at once; leave out --net and "
+            "--denoise, for a smaller picture averages noise out"
+        )
+    least = needed(16)
+    return f"{message}, and no smaller tile fits; allow at least {nbytes_said(least)}: plan.allowed_mem={least}"
+
+
+def nbytes_said(nbytes: int) -> str:
+    """Bytes as people say them, rounded up.
+
+    >>> nbytes_said(1_499_999_999), nbytes_said(16_281_500_000)
+    ('1500 MB', '16.3 GB')
+    """
+    return f"{-(-nbytes // 1_000_000)} MB" if nbytes < 10**10 else f"{-(-nbytes // 10**8) / 10} GB"

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import onnx
@@ -30,8 +30,8 @@ class Layout(NamedTuple):
 
     channels: int
     """1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
-    source: Depth
-    """Depth of the pixels that go in."""
+    source: Depth | Literal["float32"]
+    """Depth of the pixels that go in; float32: means of them, full scale 1."""
     target: Depth
     """Depth of those that come out."""
     colour_taps: Taps2 | None
@@ -133,7 +133,8 @@ def _loaded(graph: Graph, layout: Layout) -> tuple[Value, Value | None]:
     """Integers (1, y, x, c) to float (1, c, y, x) with full scale 1, colour and alpha apart."""
     pixels = graph.input("pixels", layout.source, [1, "y", "x", layout.channels])
     planes = graph.op("Transpose", graph.cast(pixels, "float32"), perm=[0, 3, 1, 2])
-    planes = planes * (1 / float(np.iinfo(layout.source).max))
+    if layout.source != "float32":
+        planes = planes * (1 / float(np.iinfo(layout.source).max))
     if layout.channels in (1, 3):
         return planes, None
     colour, alpha = graph.channels(planes, (layout.channels - 1, 1))

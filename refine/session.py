@@ -50,9 +50,9 @@ _lock = Lock()
 
 
 def run(
-    program: Program, engine: Engine, pixels: Pixels, inputs: Mapping[str, NDArray[np.generic]]
+    program: Program, engine: Engine, pixels: NDArray[np.generic], inputs: Mapping[str, NDArray[np.generic]]
 ) -> tuple[Pixels, int]:
-    """Run a program on one block (y, x, c).
+    """Run a program on one block (y, x, c), of the type that the program was compiled for.
 
     Gives the result (y, x, c) and how many of its values were NaN or infinite.
     Inputs that the program does not have are left out.
@@ -81,9 +81,14 @@ def _session(program: Program, engine: Engine) -> ort.InferenceSession:
         return _sessions[key]
 
 
+def providers() -> list[str]:
+    """What this onnxruntime can run on, by its own names."""
+    return list(ort.get_available_providers())
+
+
 def check_available(engine: Engine) -> None:
     """Raise ProgramError where this installation has no such provider: better before a job than in each image of it."""
-    if PROVIDERS[engine.provider] not in ort.get_available_providers():
+    if PROVIDERS[engine.provider] not in providers():
         msg = f"provider {engine.provider!r} is not in this onnxruntime; install onnxruntime-gpu, or use 'cpu'"
         raise ProgramError(msg)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from refine.assessment import Assessment
@@ -12,7 +12,7 @@ from refine.denoise import GuidedDenoise, denoise_radius
 from refine.errors import ChainError, PlanError
 from refine.finish import finish
 from refine.look import Look
-from refine.match import towards
+from refine.match import explained, towards
 from refine.plan import Plan, planned
 from refine.preset import Preset
 from refine.repair import Repair
@@ -85,7 +85,10 @@ class Settings:
             why = decision.reasons[0].removeprefix("size: ")
             msg = f"too weak for this size: {why}; or mean it with --set decide.too_weak=flag"
             raise PlanError(msg)
-        return decision
+        if self.reference is None or found is None or found.look is None:
+            return decision
+        told = explained(found.look, self.reference, self.preset.tone.match)
+        return replace(decision, reasons=(*decision.reasons, told))
 
     def plan(self, spec: ImageSpec, found: Assessment | None = None) -> Plan:
         """The plan of one image, as assessed; unassessed, the plan that costs most. Raises ChainError or PlanError."""

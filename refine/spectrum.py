@@ -289,7 +289,8 @@ def _end(power: Floats, noise: float) -> tuple[Estimate, float]:
     for k in range(4, len(power)):
         if left[k] < LIMIT:
             # No further down than a tenth of the limit: what lies below is rounding.
-            before, here = log(left[k - 1] / LIMIT), log(max(left[k] / LIMIT, 0.1))
+            # The first may end even before that; no further up than it was looked at.
+            before, here = log(max(left[k - 1] / LIMIT, 1)), log(max(left[k] / LIMIT, 0.1))
             share = 2 * (f[k - 1] + before / (before - here) / SMALLEST)
             return Estimate(round(share, 2), "fair"), least
         if power[k] < 2 * noise:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
+from refine.boxes import Floats, read_boxed
 from refine.errors import NonFiniteError
 from refine.plan import Plan
 from refine.session import Engine, run
@@ -32,11 +34,21 @@ def restored_window(source: Pixels, plan: Plan, window: Window, engine: Engine |
     engine = engine or Engine()
     blocks = list(plan.blocks(window))
     around = _bounds([block.read for block in blocks])
-    pixels = read_mirrored(source, around)
+    pixels = read_window(source, plan, around)
     result = np.empty((window.height, window.width, plan.result.channels), plan.dtype)
     for block in blocks:
         result[block.write.within(window).slices] = _restored_block(pixels, around, plan, block, engine)
     return result
+
+
+def read_window(source: Pixels, plan: Plan, window: Window) -> Pixels | Floats:
+    """What a plan reads of a source for a window of it: its pixels, or the means of their boxes, as `plan.boxes` says.
+
+    Past the edge the source is mirrored.
+    """
+    if plan.boxes == (1, 1):
+        return read_mirrored(source, window)
+    return read_boxed(source, window, plan.boxes, plan.colour.entered)
 
 
 def restore_tile(source: Pixels, target: Pixels, plan: Plan, tile: Window, engine: Engine | None = None) -> Receipt:
@@ -57,8 +69,12 @@ def restored_pixels(source: Pixels, plan: Plan, engine: Engine | None = None) ->
     return target
 
 
-def _restored_block(pixels: Pixels, around: Window, plan: Plan, block: Tile, engine: Engine) -> Pixels:
-    view = plan.colour.entered(np.ascontiguousarray(pixels[block.read.within(around).slices]))
+def _restored_block(pixels: Pixels | Floats, around: Window, plan: Plan, block: Tile, engine: Engine) -> Pixels:
+    (down, across), read = plan.boxes, block.read.within(around)
+    rows, columns = slice(read.y0 // down, read.y1 // down), slice(read.x0 // across, read.x1 // across)
+    view = np.ascontiguousarray(pixels[rows, columns])
+    if plan.boxes == (1, 1):
+        view = plan.colour.entered(cast("Pixels", view))
     restored, nonfinite = run(plan.program, engine, view, plan.inputs(block))
     if nonfinite:
         msg = (

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,12 @@ class Shop:
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
     def contents(self, prefix: str) -> dict[str, bytes]:
-        """All objects below a prefix, by what follows it."""
-        return {key.removeprefix(prefix): self.get(key) for key in self.keys(prefix)}
+        """All objects below a prefix, by what follows it; those that went meanwhile are left out."""
+        found = {}
+        for key in self.keys(prefix):
+            with suppress(self.client.exceptions.NoSuchKey):
+                found[key.removeprefix(prefix)] = self.get(key)
+        return found
 
     @contextmanager
     def failing(self, share: float, seed: int = 0, only: str = "") -> Iterator[FaultProxy]:

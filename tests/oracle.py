@@ -85,12 +85,44 @@ def resampled(sheet: Sheet, size: tuple[int, int], kernel: str, margin: int, *, 
 
     monotone: no result leaves the range of the pixels under the middle of its kernel, in either direction.
     """
+    ratios, boxes = _ratios(sheet, size)
+    return _lines(
+        Sheet(in_boxes(sheet.pixels, sheet, boxes), sheet.margin, sheet.size),
+        ratios,
+        boxes,
+        size,
+        kernel,
+        margin,
+        monotone=monotone,
+    )
+
+
+def _ratios(sheet: Sheet, size: tuple[int, int]) -> tuple[list[Fraction], list[int]]:
+    """Px of the picture per px of the result, and the boxes that are averaged first."""
     ratios = [Fraction(sheet.size[axis], size[axis]) for axis in (0, 1)]
     # Shrinking by 3 or more averages boxes first: as many whole px as leave 1.5x to the kernel.
-    boxes = [max(1, floor(ratio * 2 / 3)) if ratio > 2 else 1 for ratio in ratios]
-    pixels = sheet.pixels
+    return ratios, [max(1, floor(ratio * 2 / 3)) if ratio > 2 else 1 for ratio in ratios]
+
+
+def in_boxes(pixels: np.ndarray, sheet: Sheet, boxes: list[int]) -> np.ndarray:
+    """The means of boxes, which begin at the picture's first pixel."""
     for axis in (0, 1):
         pixels = np.moveaxis(_boxed(np.moveaxis(pixels, axis, 0), sheet.margin[axis], boxes[axis]), 0, axis)
+    return pixels
+
+
+def _lines(
+    sheet: Sheet,
+    ratios: list[Fraction],
+    boxes: list[int],
+    size: tuple[int, int],
+    kernel: str,
+    margin: int,
+    *,
+    monotone: bool,
+) -> Sheet:
+    """The kernel, over boxes."""
+    pixels = sheet.pixels
     for axis in (0, 1):
         turned = np.moveaxis(pixels, axis, 0)
         line = _line(turned, sheet.margin[axis] // boxes[axis], ratios[axis] / boxes[axis], kernel, monotone=monotone)
@@ -209,6 +241,9 @@ def restored(
     shrink = max(pixels.shape[axis] / size[axis] for axis in (0, 1))
     sheet = Sheet.of(pixels / np.iinfo(pixels.dtype).max, ceil((margin + 8) * max(shrink, 1)) + 40 + 2 * radius)
     alpha = None
+    ratios, boxes = _ratios(sheet, size)
+    if max(boxes) > 1 and steps[0][0] == "resampled" and pixels.shape[2] in (2, 4):
+        return _shrunk(sheet, ratios, boxes, size, steps, radius, margin)
     if pixels.shape[2] in (2, 4):
         alpha = sheet.over(sheet.pixels[:, :, -1:])
         sheet = extended(sheet, radius) if radius else sheet.over(sheet.pixels[:, :, :-1])
@@ -223,3 +258,25 @@ def restored(
         return np.clip(sheet.picture, 0, 1)
     alpha = alpha if alpha.size == size else resampled(alpha, size, kernel, 0, monotone=True)
     return np.concatenate([np.clip(sheet.picture, 0, 1), alpha.picture], axis=2)
+
+
+def _shrunk(
+    sheet: Sheet,
+    ratios: list[Fraction],
+    boxes: list[int],
+    size: tuple[int, int],
+    steps: list[tuple],
+    radius: int,
+    margin: int,
+) -> np.ndarray:
+    """`restored` of a cut-out that is brought to boxes first: a box has the colour of what is seen of it."""
+    shares = in_boxes(sheet.pixels[:, :, -1:], sheet, boxes)
+    seen = in_boxes(sheet.pixels[:, :, :-1] * sheet.pixels[:, :, -1:], sheet, boxes)
+    colour = np.divide(seen, shares, out=np.zeros_like(seen), where=shares > 0)
+    means = Sheet(np.concatenate([colour, shares], axis=2), sheet.margin, sheet.size)
+    (_, kernel), *others = steps
+    made = _lines(extended(means, radius), ratios, boxes, size, kernel, margin, monotone=False)
+    for name, *arguments in others:
+        made = {"denoised": denoised, "sharpened": sharpened}[name](made, *arguments)
+    alpha = _lines(Sheet(shares, sheet.margin, sheet.size), ratios, boxes, size, kernel, 0, monotone=True)
+    return np.concatenate([np.clip(made.picture, 0, 1), alpha.picture], axis=2)

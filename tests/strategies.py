@@ -19,9 +19,9 @@ from refine.plan import Plan, planned
 from refine.resample import Resample
 from refine.sharpen import UnsharpMask
 from refine.spec import ImageSpec
-from refine.tiles import restored_pixels
+from refine.tiles import read_window, restored_pixels
 from refine.upscale import Upscale
-from refine.window import Window, read_mirrored
+from refine.window import Window
 
 QUICK = settings(max_examples=24, deadline=None, derandomize=True, database=None)
 """For a property that every run checks: always the same examples."""
@@ -87,7 +87,7 @@ def restored_float(pixels: np.ndarray, plan: Plan) -> np.ndarray:
     for tile in plan.tiles():
         for block in plan.blocks(tile):
             fed = {name: value for name, value in plan.inputs(block).items() if name in names}
-            fed["pixels"] = np.ascontiguousarray(read_mirrored(pixels, block.read))[None]
+            fed["pixels"] = np.ascontiguousarray(read_window(pixels, plan, block.read))[None]
             result[block.write.slices] = session.run(["unrounded"], fed)[0][0].transpose(1, 2, 0)
     return result / np.float32(np.iinfo(plan.dtype).max)
 

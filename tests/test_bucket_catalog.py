@@ -352,11 +352,20 @@ def test_verify_reads_a_bucket(market, stall, run, tmp_path):
     assert [(one.path, one.why.split()[-1]) for one in found.wrong] == [("a/1.png", "written"), ("b/0.jpg", "there")]
 
 
-def test_results_can_be_looked_at(market, stall, run, tmp_path):
-    """The report of a bucket shows before and after, fetched for it."""
+def test_papers_lie_in_the_bucket(market, stall, run, tmp_path):
+    """The report shows before and after; it, the record of runs and the list of failures are in the bucket too."""
     upload(stall, small_tree(tmp_path / "source", 2))
+    stall.put("in/none.jpg", b"what is this")
     summary = run()
     (page,) = (tmp_path / "state").rglob("report.html")
     assert str(page) == summary.report
     assert "cannot be shown" not in page.read_text()
     assert page.read_text().count("data:image/webp") >= 4
+    assert stall.get("out/.refine/report/report.html") == page.read_bytes()
+    head = stall.client.head_object(Bucket=stall.name, Key="out/.refine/report/report.html")
+    assert head["ContentType"] == "text/html; charset=utf-8"
+    assert json.loads(stall.get("out/.refine/quarantine.jsonl"))["path"] == "none.jpg"
+    assert len(stall.keys("out/.refine/runs/")) == 1
+    assert recording.last_of(target_named(f"{stall.url}/out"), tmp_path / "another").totals.runs == 1
+    run(state="third")
+    assert recording.last_of(target_named(f"{stall.url}/out"), tmp_path / "fourth").totals.runs == 2

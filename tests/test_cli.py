@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import click
+import imagecodecs
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -76,7 +77,7 @@ def test_restore_equals_the_plain_loop(tmp_path, photo, called):
     expected = restored_pixels(read_image(photo).pixels, plan)
     for name in ("large.png", "large.tif"):
         code, out, _ = called("restore", photo, tmp_path / name, "--size", "120x90", *CHEAP)
-        assert (code, "1 done" in out) == (0, True)
+        assert (code, out.startswith(f"{tmp_path / name}: 120 x 90 px, upscale; ")) == (0, True)
         assert np.array_equal(read_picture(tmp_path / name), expected)
 
 
@@ -114,6 +115,12 @@ def test_restore_of_a_broken_file_fails_in_one_line(tmp_path, photo, called):
     ("words", "said"),
     [
         (["b.gif"], "names no format"),
+        (["."], "is a folder; name a file in it, such as photo.png"),
+        (
+            ["b.png", "--sharpen", "0.2", "--set", "sharpen.amount=0.6"],
+            "and --sharpen are both",
+        ),
+        (["b.png", "--set", "plan.tile=64", "--set", "plan.tile=32"], "are both for plan.tile; leave one of them out"),
         (["photo.png"], "never overwritten"),
         (["no/b.png"], "does not exist"),
         (["b.png", "--scale", "x"], "is no number"),
@@ -136,6 +143,45 @@ def test_wrong_use_is_one_line_and_code_2(tmp_path, photo, called, monkeypatch, 
     assert said in err
     assert "Traceback" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photo.png"]
+
+
+def test_an_existing_target_is_kept_unless_it_is_meant(tmp_path, photo, called):
+    """Another original in the place of TARGET is refused, untouched; with --overwrite it is written."""
+    other = write_picture(tmp_path / "precious.png", picture(9, 12))
+    before = other.read_bytes()
+    code, out, err = called("restore", photo, other, *CHEAP)
+    assert (code, out, other.read_bytes()) == (cli.WRONG, "", before)
+    assert "or mean it with --overwrite" in err
+    assert called("restore", photo, other, "--overwrite", *CHEAP)[0] == cli.OK
+    assert other.read_bytes() != before
+    assert called("restore", photo, photo, "--overwrite", *CHEAP)[0] == cli.WRONG
+
+
+@pytest.mark.parametrize("command", ["restore", "scan"])
+def test_a_missing_source_is_wrong_use(tmp_path, called, command):
+    """A source that is not there is wrong use in every command, and nothing is made."""
+    code, out, err = called(command, tmp_path / "none.png", tmp_path / "b.tif")
+    assert (code, out, err.count("\n")) == (cli.WRONG, "", 1)
+    assert "none.png" in err
+
+
+def test_too_large_a_picture_names_a_way_that_is_there(tmp_path, called):
+    """A file over the limits of `restore` is sent to the command whose limits hold it."""
+    source = tmp_path / "wide.png"
+    source.write_bytes(imagecodecs.png_encode(np.zeros((1, 65_501), np.uint8)))
+    code, _, err = called("restore", source, tmp_path / "b.tif")
+    assert (code, "`refine scan` takes such a file" in err) == (cli.FAILED, True)
+
+
+def test_what_the_format_cannot_hold_is_refused_before_decoding(tmp_path, called):
+    """A cut-out that is to be a JPEG is refused by its header: that its pixels are damaged is not even seen."""
+    source = write_picture(tmp_path / "cutout.png", picture(40, 50, 4))
+    data = bytearray(source.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(200)
+    source.write_bytes(data)
+    code, _, err = called("restore", source, tmp_path / "b.jpg")
+    assert (code, "JPEG holds no alpha; use PNG or TIFF" in err) == (cli.FAILED, True)
 
 
 def test_plan_prints_the_contract_and_writes_nothing(tmp_path, called):

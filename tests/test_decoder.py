@@ -127,7 +127,7 @@ def test_decoder_takes_any_name(decoder, photo, monkeypatch):
         ("os.kill(os.getpid(), signal.SIGSEGV)", r"died on this file \(signal 11, SIGSEGV\)"),
         ("sys.exit('out of luck')", r"ended on this file \(code 1: out of luck\)"),
         ("os._exit(3)", r"ended on this file \(code 3\)"),
-        ("time.sleep(3600)", "longer than 0.5 s; raise decode_base_s"),
+        ("time.sleep(3600)", "longer than 0.5 s; .*decode_base_s"),
     ],
     ids=["killed", "exit", "silent exit", "hang"],
 )
@@ -164,7 +164,7 @@ def test_decoder_bounds_memory(tmp_path):
     """A picture that needs more memory than it may have is a LimitError that names the limit."""
     path = flat(tmp_path / "large.png", 3000)  # 27 MB; twice that is allowed, and less the 30 of this headroom
     with Decoder(Limits(headroom_mem=-30_000_000)) as decoder:
-        with pytest.raises(LimitError, match=r"^large\.png: decoding needs more than .* raise headroom_mem"):
+        with pytest.raises(LimitError, match=r"^large\.png: decoding needs more than .*headroom_mem"):
             decoder.read(path)
         decoder.limits = Limits()
         assert decoder.read(path).spec.height == 3000

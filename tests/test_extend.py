@@ -120,6 +120,7 @@ def test_extension_covers_the_reach(kernel, nets):
         assert opaque.axes is not None
         behind = float(opaque.axes[0].support) * opaque.axes[0].box / opaque.chain.scale
         needed = opaque.program.before.halo + behind + opaque.program.after.halo * 1000 / side
+        needed /= opaque.boxes[0]  # px that the program sees
         assert extension >= needed - 1
 
 

@@ -9,10 +9,12 @@ import strategies as made
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refine.assess import assess
 from refine.chain import Chain
 from refine.errors import ChainError
-from refine.match import Look, look, median_look, towards
+from refine.match import Look, explained, look, median_look, towards
 from refine.sampling import sample, samples
+from refine.settings import Settings
 from refine.tone import Tone
 from refine.window import Window
 
@@ -237,3 +239,20 @@ def test_match_refuses(strength):
     """A strength outside 0..1 is refused with what came."""
     with pytest.raises(ChainError, match="strength must lie between 0 and 1, got"):
         towards(Look(0, 65535, 20000, 100), Look(0, 65535, 20000, 100), strength)
+
+
+def test_what_holds_a_match_back_is_told():
+    """The sentence has the medians, what comes of them, and that more would clip; strength and bounds are named."""
+    pixels = np.full((100, 100, 3), (80, 70, 60), np.uint8)
+    pixels[:50] = (250, 70, 4)
+    own, reference = seen(pixels), seen(np.full((100, 100, 3), (150, 140, 130), np.uint8))
+    told = explained(own, reference, 1.0)
+    assert told.startswith(
+        f"tones: tone.match 1 of the way to the reference (median {round(own.median / 257)} of 255 to 14"
+    )
+    assert "within bounds (contrast 0.8 to 1.25, median and saturation 10%, cast 5% of full scale)" in told
+    assert "would clip colours)" in told
+    assert "would clip" not in explained(own, own, 1.0)
+    settings = Settings(reference=reference)
+    found = assess(pixels, made.spec_of(pixels))
+    assert settings.decided(made.spec_of(pixels), found).reasons[-1] == explained(found.look, reference, 0.5)

@@ -84,7 +84,7 @@ def test_repair_needs_its_halo_and_its_period():
     chain = Chain((STRONG, Upscale("fast-x2")))
     whole = made.restored_float(pixels, made.plan_for(pixels, chain, (182, 166)))
     plan = made.plan_for(pixels, chain, (182, 166), tile=50, block=50)
-    assert plan.multiple_of == 2
+    assert plan.multiple_of == (2, 2)
     assert plan.program.before.halo == REACH + 12
     np.testing.assert_array_equal(made.restored_float(pixels, plan), whole)
     assert (made.restored_float(pixels, made.with_halo(plan, before=-2)) != whole).any()

@@ -151,7 +151,7 @@ def test_changed_source_gives_no_pixels(tmp_path, how):
 def test_what_must_be_held_whole_is_admitted_by_size(tmp_path):
     """A PNG that is too large to be held is refused from its header, with the limit to raise; a raw TIFF is not."""
     limits = replace(SCAN_LIMITS, max_whole_nbytes=10_000)
-    with pytest.raises(LimitError, match=r"^a\.png: .*raise max_whole_nbytes"):
+    with pytest.raises(LimitError, match=r"^a\.png: .*max_whole_nbytes"):
         sources.source_of(write_picture(tmp_path / "a.png", PIXELS), limits=limits)
     assert sources.source_of(stored(tmp_path / "a.tif"), limits=limits).kind == "windows"
 
@@ -241,7 +241,7 @@ def test_pages_are_limited(tmp_path):
         for _ in range(3):
             writer.write(PIXELS[:4, :4], photometric="rgb", metadata=None)
     assert len(sources.listing(path, replace(SCAN_LIMITS, max_pages=3)).pages) == 3
-    with pytest.raises(LimitError, match=r"^a\.tif: 3 pages.*raise max_pages"):
+    with pytest.raises(LimitError, match=r"^a\.tif: 3 pages.*max_pages"):
         sources.listing(path, replace(SCAN_LIMITS, max_pages=2))
 
 

@@ -138,6 +138,15 @@ def test_resolution_shrinks_with_noise_to_cannot_tell() -> None:
     assert found == Resolution()
 
 
+def test_resolution_of_waves_ends_where_it_begins() -> None:
+    """A picture of nothing but long waves has no detail at any frequency that is looked at: very soft, and no error."""
+    y, x = np.mgrid[:900, :1100]
+    grey = (128 + 60 * np.sin(x / 30) + 40 * np.cos(y / 17)).astype(np.uint8)
+    pixels = np.stack([grey, grey // 2 + 40, grey // 3 + 20], -1)
+    found = resolution([seen(pixels)], 0.3, None).effective
+    assert found.value is None or found.value <= 0.15
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1), (63, 400)])
 def test_resolution_of_tiny_pictures_is_unknown(shape: tuple[int, int]) -> None:
     """Pictures of a few pixels tell nothing, and raise nothing."""

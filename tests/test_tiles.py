@@ -135,3 +135,23 @@ def test_restore_does_not_drop_settings_silently():
     except PresetError:
         return
     np.testing.assert_array_equal(both, plain)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        ([[1, 2], [3, 4]], "numpy array, got list"),
+        (np.zeros((4, 4), bool), "convert a mask with"),
+        (np.zeros((4, 4), np.float32), "convert floats"),
+    ],
+    ids=["list", "bool", "float"],
+)
+def test_what_is_no_image_is_refused_in_its_own_words(array, said):
+    """Lists, masks and floats are refused with what makes an image of just that."""
+    with pytest.raises(refine.RefineError, match=said):
+        refine.restore(array)
+
+
+def test_the_package_shows_what_it_promises():
+    """`dir` lists the names that are meant for use, and no modules."""
+    assert sorted(dir(refine)) == ["RefineError", "__version__", "restore"]
