@@ -123,4 +123,4 @@ def undo(target: Path, talk: Talk) -> None:
     if talk.as_json:
         click.echo(json.dumps(asdict(done)))
     elif not talk.quiet:
-        click.echo(f"{done.restored} results are what they were, {done.removed} new ones are gone")
+        click.echo(f"results that are what they were: {done.restored}; new ones that are gone: {done.removed}")

@@ -61,7 +61,8 @@ class Forecast:
 
     def lines(self) -> Iterator[str]:
         """As it is told."""
-        yield f"catalog  {self.images} images, {self.results} results: {self.unchanged} unchanged, {self.stale} to make"
+        counts = f"{_some(self.images, 'image')}, {_some(self.results, 'result')}"
+        yield f"catalog  {counts}: {self.unchanged} unchanged, {self.stale} to make"
         for why, count in self.why.items():
             shown = ", ".join(self.examples.get(why, []))
             yield printable(f"{count:9d}  {REASONS[why]}: {shown}{', ...' if count > len(self.examples[why]) else ''}")
@@ -69,11 +70,11 @@ class Forecast:
             mark = "" if one["asked"] else " (not asked for)"
             yield printable(f"differs  {one['count']}: {'; '.join(one['what'])}{mark}")  # type: ignore[arg-type]
         if self.gone:
-            yield f"gone     {self.gone} results whose source is gone; --prune removes them"
+            yield f"gone     {_some(self.gone, 'result')} whose source is gone; --prune removes them"
         if self.quarantined:
-            yield f"quarant. {self.quarantined} images that took their worker down"
+            yield f"quarant. {_some(self.quarantined, 'image')} that took their worker down"
         if self.skipped:
-            yield f"skipped  {self.skipped} other files"
+            yield f"skipped  {_some(self.skipped, 'other file')}"
         px = f"{self.output_px / 1e6:.0f} Mpx"
         yield f"work     about {_clock(self.seconds_estimate)} on one core ({self.basis}), {px}"
         yield f"disk     about {self.bytes_estimate / 1e9:.2f} GB of results"
@@ -139,6 +140,10 @@ def _work(plan: Planned, source: Place, stale: int) -> tuple[int, float, int, st
 
 def _named(stale: Stale) -> str:
     return stale.wanted.rendition.output(stale.source.path)
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _clock(seconds: float) -> str:
