@@ -60,6 +60,7 @@ def test_quoted_is_one_word(tmp_path, text):
     """A shell gives back the very bytes, whatever they are."""
     said = subprocess.run(["bash", "-c", f"printf %s {quoted(text)}"], capture_output=True, check=True, cwd=tmp_path)
     assert said.stdout == os.fsencode(text)
+    assert quoted(text).isprintable(), "so that it can be copied from a screen"
     assert said.stderr == b""
 
 

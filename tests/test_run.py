@@ -88,26 +88,38 @@ def test_streamed_waits_for_a_feed_that_has_nothing_yet(client):
         assert [outcome.result for outcome in outcomes] == [4]
 
 
-def noted(items, folder):
-    """Work that says when it begins and when it ends, and waits in between until another has begun, or is alone."""
-    for item in items:
-        with Path(folder, "log").open("a", encoding="ascii") as log:
-            log.write(f"+{item}\n")
-            log.flush()
-        with Path(folder, "log").open("a", encoding="ascii") as log:
-            log.write(f"-{item}\n")
-    return tuple(items)
+class _Counted:
+    """A client whose work is done at once, and that knows what is out when something is sent."""
+
+    status = "running"
+
+    def __init__(self):
+        self.out = 0
+        self.beside = {}
+
+    def nthreads(self):
+        return {"a": 2}
+
+    def submit(self, work, items, **_):
+        self.beside[items] = self.out
+        self.out += 1
+        future = Mock(status="finished", result=lambda **_: work(items), release=self._released)
+        future.add_done_callback = lambda call: call(future)
+        return future
+
+    def _released(self):
+        self.out -= 1
 
 
-def test_streamed_runs_one_alone(client, tmp_path):
-    """While a batch that is to be alone is at work, no other is: all before it have ended, all after it come later."""
+def test_streamed_runs_one_alone():
+    """A batch that is to be alone is sent when nothing else is out, and nothing is sent beside it."""
+    client = _Counted()
     batches = [Alone((99,)) if number == 20 else (number,) for number in range(40)]
-    found = _by_item(streamed(client, iter(batches), partial(noted, folder=str(tmp_path))))
+    found = _by_item(streamed(client, iter(batches), doubled))
     assert set(found) == {*range(20), *range(21, 40), 99}
-    lines = (tmp_path / "log").read_text().split()
-    at = lines.index("+99")
-    assert lines[at + 1] == "-99"
-    assert all(lines[:at].count(f"-{line[1:]}") for line in lines[:at] if line[0] == "+")
+    assert client.beside[(99,)] == 0
+    assert client.beside[(21,)] == 0, "the first one after it"
+    assert max(client.beside.values()) == 3 * 2 - 1
 
 
 def test_streamed_survives_the_death_of_a_worker(client, tmp_path):
