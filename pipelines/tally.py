@@ -89,6 +89,7 @@ class Row:
             "rendition": record.rendition,
             "state": record.state,
             "stage": record.stage,
+            "kind": record.kind,
             "reason": record.reason,
             "decision": record.decision,
             "flag": self.flag,
@@ -247,7 +248,9 @@ class Tally:
         if key not in self._failures and len(self._failures) >= _GROUPS:
             key = (record.state, record.stage, "")
         reason = record.reason if key[2] else "other reasons"
-        tag = record.stage if record.state == "failed" else f"{record.state}, {record.stage}"
+        tag = ", ".join(
+            filter(None, (record.state if record.state != "failed" else "", record.stage, _told(record.kind)))
+        )
         self._failures.setdefault(key, _Group(tag, record.state, set())).take(row, reason)
         return self._numbers.setdefault(key, len(self._numbers))
 
@@ -270,6 +273,11 @@ class Tally:
             group=group,
         )
         rows.append(line)
+
+
+def _told(kind: str) -> str:
+    """A kind of failure; nothing for the one that most are of."""
+    return "" if kind == "deterministic" else kind
 
 
 def _packed(lines: list[Line]) -> tuple[list[str], list[str], bytes]:

@@ -206,7 +206,7 @@ def test_plan_over_its_memory_is_refused(photo, called):
 def test_models_and_doctor_say_what_is_there(called):
     """The networks are listed, and the doctor finds nothing wrong."""
     code, out, _ = called("models", "list", "--json")
-    assert (code, [card["id"] for card in json.loads(out)]) == (0, ["clean-x1", "fast-x2", "fast-x4"])
+    assert (code, [card["id"] for card in json.loads(out)]) == (0, ["clean-x1", "fast-x2", "fast-x4", "standard-x2"])
     code, out, _ = called("doctor", "--json")
     assert code == cli.OK
     assert all(finding["good"] for finding in json.loads(out))

@@ -29,7 +29,8 @@ pytestmark = [
 SETTLED = """(async () => {
   await drawnAll;
   for (const image of document.images) image.loading = 'eager';
-  await Promise.all(Array.from(document.images, (image) => image.decode()));
+  const loaded = (image) => image.complete || new Promise((done) => { image.onload = image.onerror = done; });
+  await Promise.all(Array.from(document.images, loaded));
 })()"""
 ODD = "</script><img src=x onerror=alert(1)>.png"
 
