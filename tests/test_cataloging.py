@@ -87,7 +87,7 @@ def test_new_version_redoes_nothing_unasked(tmp_path, inline, monkeypatch):
     source, target = small_tree(tmp_path / "source", 5), tmp_path / "target"
     catalog(source, target, settings_for(), inline)
     monkeypatch.setattr(identity, "BEHAVIOUR", 99)
-    with pytest.raises(JobError, match=r"5 finished results .* behaviour 3, now 99; .*--canary .*--redo .*--keep"):
+    with pytest.raises(JobError, match=r"5 finished results .* behaviour \d+, now 99; .*--canary .*--redo .*--keep"):
         catalog(source, target, settings_for(), inline)
     write_picture(source / "new.png", picture(9, 9))
     kept = catalog(source, target, settings_for(), inline, terms=Terms(unasked="keep"))

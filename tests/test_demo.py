@@ -152,7 +152,7 @@ def test_alpha_edges_show_no_hidden_colour(tmp_path):
     pixels = np.asarray(sheet)
     assert sheet.width == 3 * 292 + 4
     top, step = sheet.height - 3 * (288 + 25), 288 + 25
-    for row, colour in enumerate([(0, 0, 0), (255, 255, 255), (255, 0, 0)]):
+    for row, colour in enumerate([(0, 0, 0), (255, 255, 255), (0, 200, 0)]):
         for column in (0, 2):
             y, x = top + row * step, 4 + column * 292
             assert (pixels[y : y + 288, x : x + 144] == colour).all()
