@@ -15,6 +15,7 @@ from pipelines.catalog import Night, Terms, run
 from pipelines.cluster import Cluster
 from pipelines.errors import JobError
 from pipelines.inventory import listing
+from pipelines.items import Common
 from pipelines.looking import picture
 from pipelines.manifest import Manifest
 from pipelines.naming import OWN_FOLDER
@@ -23,7 +24,6 @@ from pipelines.planning import Stale
 from pipelines.records import Record
 from pipelines.summary import Summary, named
 from pipelines.targets import target_of
-from pipelines.tasks import Common
 from pipelines.thumbnail import comparison
 from refine.decoder import Decoder
 from refine.errors import RefineError

@@ -26,6 +26,7 @@ from pipelines.forecast import bytes_to_write
 from pipelines.holding import held_ledger, ledger_folder
 from pipelines.ingest import Origin
 from pipelines.inventory import listing
+from pipelines.items import Common
 from pipelines.large import LargeImages, sweep_work
 from pipelines.listing import Listing
 from pipelines.manifest import Manifest
@@ -40,7 +41,6 @@ from pipelines.run import streamed
 from pipelines.store import TARGET_CHUNK, chunk_side
 from pipelines.summary import Complaint, Summary
 from pipelines.targets import Files, Target, target_of
-from pipelines.tasks import Common
 from refine.decoder import Decoder
 from refine.limits import Limits
 from refine.session import Engine, check_available

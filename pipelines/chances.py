@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from pipelines.tasks import Failure, Restore
+from pipelines.items import Failure, Restore
 from refine.settings import Settings
 
 LEAST_BLOCK = 128

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pipelines.assessing import Need
 from pipelines.chances import asked_key
+from pipelines.items import Failure, Receipt, Restore
 from pipelines.records import Record, State
-from pipelines.tasks import Failure, Receipt, Restore
 
 
 def done_record(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipelines import tasks
 from pipelines.brake import Brake
 from pipelines.chances import Chances, note
 from pipelines.draw import Draw
@@ -17,6 +16,7 @@ from pipelines.entries import done_record, failed_record
 from pipelines.errors import JobError, RunError
 from pipelines.estimate import BATCH_S, check_ingest, check_stitch, cost_s, guess_s, is_small
 from pipelines.failures import kind_of, reason_of
+from pipelines.items import Common, Failure, Item, Look, Receipt, Restore, Shard
 from pipelines.large import LargeImage, LargeImages
 from pipelines.naming import output_name
 from pipelines.output import output_format
@@ -27,7 +27,6 @@ from pipelines.progress import Progress
 from pipelines.records import Record, State
 from pipelines.run import Alone, Outcome
 from pipelines.summary import Complaint, Summary
-from pipelines.tasks import Common, Failure, Item, Look, Receipt, Restore
 from refine.decoder import Decoder
 from refine.errors import RefineError
 from refine.imagefile import check_fits
@@ -341,7 +340,7 @@ class Feed:
 
     def _follow(self, image: LargeImage | None, item: Item, receipt: Receipt) -> None:
         if image is None:
-            px = receipt.output_px if isinstance(item, tasks.Shard) else 0
+            px = receipt.output_px if isinstance(item, Shard) else 0
             self.shown.worked(px=px, note=self.large.note)
             return
         self.planned.ledger.commit([self._praise(image.item, receipt, image.seconds, 1, px_shown=0)])

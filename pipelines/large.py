@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pipelines import ingest, store
 from pipelines.estimate import cost_s
+from pipelines.items import Failure, Ingest, Item, Look, Receipt, Restore, Shard, Stitch
 from pipelines.manifest import Manifest
 from pipelines.records import Forgotten, ShardRecord
-from pipelines.tasks import Failure, Ingest, Item, Look, Receipt, Restore, Shard, Stitch, target_path
+from pipelines.tasks import target_path
 from refine.plan import Plan
 from refine.window import Window
 

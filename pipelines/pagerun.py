@@ -21,6 +21,7 @@ from pipelines import bag, derivative, manifest, mending, omezarr, pagetasks, pr
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import JobError, RunError, StoreError
 from pipelines.identity import differences
+from pipelines.items import Failure, Receipt
 from pipelines.manifest import Manifest
 from pipelines.mending import Earlier
 from pipelines.naming import OWN_FOLDER
@@ -29,7 +30,7 @@ from pipelines.progress import Progress
 from pipelines.records import Forgotten, ShardRecord
 from pipelines.run import Outcome, streamed
 from pipelines.summary import Complaint, Summary, byte_size, counted
-from pipelines.tasks import Failure, Receipt, behaviour
+from pipelines.tasks import behaviour
 from refine.assessment import Assessment
 from refine.errors import ChainError, ImageWriteError, PlanError
 from refine.order import SheetPlan

@@ -11,11 +11,12 @@ from typing import cast
 from pipelines import assessing, ingest, omezarr, sources
 from pipelines.errors import StoreError
 from pipelines.ingest import Origin
+from pipelines.items import Failure, Receipt
 from pipelines.omezarr import Written
 from pipelines.pyramid import LevelShard
 from pipelines.records import ShardRecord
 from pipelines.sources import Source, decoder
-from pipelines.tasks import Failure, Receipt, Stage, attempted, behaviour
+from pipelines.tasks import Stage, attempted, behaviour
 from refine.assess import assess
 from refine.assessment import Assessment
 from refine.decode_child import packed, unpacked

@@ -9,10 +9,10 @@ from typing import Literal
 from pipelines.catalog import Night, Terms
 from pipelines.forecast import Forecast, forecast
 from pipelines.inventory import listing
+from pipelines.items import Common
 from pipelines.naming import Rendition
 from pipelines.place import place_of
 from pipelines.targets import target_of
-from pipelines.tasks import Common
 from refine.limits import Limits
 from refine.session import Engine
 from refine.settings import Settings

@@ -20,10 +20,11 @@ from pipelines.bucket import Bucket
 from pipelines.catalog import Terms
 from pipelines.derivative import Verified
 from pipelines.errors import JobError
+from pipelines.items import Common, Failure, Restore
 from pipelines.naming import Rendition
 from pipelines.place import Spot
 from pipelines.targets import target_named
-from pipelines.tasks import Common, Failure, Restore, performed
+from pipelines.tasks import performed
 from pipelines.verifying import verified_catalog
 from refine.limits import Limits
 from refine.session import Engine

@@ -17,6 +17,7 @@ from pipelines import estimate, failures, feed, graph, manifest, place, store, t
 from pipelines.brake import Brake
 from pipelines.catalog import catalog
 from pipelines.errors import JobError, RunError
+from pipelines.items import Common, Failure, Ingest, Receipt, Restore, Shard, Stitch
 from pipelines.large import LargeImages, work_name
 from pipelines.place import Folder, Spot
 from pipelines.planning import Planned
@@ -24,7 +25,7 @@ from pipelines.records import ShardRecord
 from pipelines.run import Outcome
 from pipelines.summary import Summary
 from pipelines.targets import Files
-from pipelines.tasks import Common, Failure, Ingest, Receipt, Restore, Shard, Stitch, performed
+from pipelines.tasks import performed
 from refine.errors import PlanError
 from refine.imagefile import read_image
 from refine.limits import Limits

@@ -13,12 +13,14 @@ from pipelines import identity, previous, tasks
 from pipelines.canary import tried
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError
+from pipelines.items import Common, Restore
 from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
 from pipelines.place import Folder, Spot
 from pipelines.preview import foreseen
 from pipelines.previous import undo
 from pipelines.targets import Files
+from refine.limits import Limits
 from refine.preset import load_preset
 from refine.session import Engine
 from refine.settings import Settings, Size
@@ -65,13 +67,13 @@ def test_renditions_share_their_decoding(tmp_path, monkeypatch):
     source = write_picture(tmp_path / "a.png", picture(30, 40))
     status = source.stat()
     items = [
-        tasks.Restore(
+        Restore(
             *("a.png", Spot(Folder(tmp_path), "a.png"), f"{name}/a.png", status.st_size, status.st_mtime_ns),
             *(Rendition(name, side).settings(settings_for()), name),
         )
         for name, side in (("zoom", 80), ("page", 40), ("thumb", 20))
     ]
-    common = tasks.Common(tasks.Engine(), tasks.Limits(), Files(Folder(tmp_path)))
+    common = Common(Engine(), Limits(), Files(Folder(tmp_path)))
     alone = [tasks.performed((item,), common)[0].output_sha256 for item in items]
     looked = []
     assess = tasks.assess

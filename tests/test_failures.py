@@ -10,9 +10,10 @@ from pipelines import failures, place
 from pipelines.chances import LEAST_BLOCK, Chances, asked_key, note
 from pipelines.errors import StoreError
 from pipelines.failures import kind_of, pauses
+from pipelines.items import Common, Failure, Restore
 from pipelines.place import Folder, Spot
 from pipelines.targets import Files
-from pipelines.tasks import Common, Failure, Restore, performed
+from pipelines.tasks import performed
 from refine import session
 from refine.errors import (
     CrashError,

@@ -22,11 +22,11 @@ from pipelines import cli, feed, identity, ingest, manifest, output, tasks
 from pipelines.catalog import catalog
 from pipelines.cluster import Cluster
 from pipelines.identity import result_key
+from pipelines.items import Common, Ingest, Restore
 from pipelines.large import LargeImage, LargeImages
 from pipelines.place import Folder, Spot
 from pipelines.summary import Summary
 from pipelines.targets import Files
-from pipelines.tasks import Common, Ingest, Restore
 from refine.card import load_card
 from refine.colour import srgb_profile
 from refine.imagefile import Format, encode_image, read_image

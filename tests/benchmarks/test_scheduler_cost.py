@@ -22,9 +22,9 @@ from pipelines.assessing import Need
 from pipelines.chances import asked_key
 from pipelines.cluster import _CONFIG, _NO_PAGES
 from pipelines.entries import done_record
+from pipelines.items import Item, Receipt, Restore
 from pipelines.place import Folder, Spot
 from pipelines.run import streamed
-from pipelines.tasks import Item, Receipt, Restore
 from refine.preset import load_preset
 from refine.settings import Settings, Size
 

@@ -24,7 +24,7 @@ import distributed  # a worker has it loaded
 from pipelines import tasks
 from pipelines.place import Folder, Spot
 from pipelines.targets import Files
-from pipelines.tasks import Common, Ingest, Receipt, Restore, Shard
+from pipelines.items import Common, Ingest, Receipt, Restore, Shard
 from refine.decoder import Decoder
 from refine.limits import Limits
 from refine.preset import load_preset
