@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
-# `-k name` for one test, `-n 2` to spread the tests over processes: make test PYTEST="-k window"
+# For one test: make test PYTEST="-k window". Without it two processes share them.
 PYTEST ?=
 # For `make train` and `make eval`: a network's id, where the pictures lie, and more options, as TRAIN="--minutes 60"
 NET ?= fast-x2
@@ -20,14 +20,14 @@ demo: $(VENV)/.installed-demo ## restore a small catalog of real photographs and
 	$(RUN) pipelines.demo
 
 test: $(VENV)/.installed-test ## run the test suite, doctests and the built wheel's smoke test included
-	$(RUN) pytest $(PYTEST)
+	$(RUN) pytest $(or $(PYTEST),-n 2)
 
 check: $(VENV)/.installed-dev ## all that a change must pass: format, lint, types, layers, tests
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
-	$(RUN) pytest $(PYTEST)
+	$(RUN) pytest $(or $(PYTEST),-n 2)
 
 format: $(VENV)/.installed-dev ## lay out the code and sort the imports
 	$(RUN) ruff format .

@@ -100,6 +100,7 @@ def test_million(tmp_path: Path) -> None:
     """Write the table of nights over a million images: nothing changed, then 1 %."""
     write_picture(tmp_path / "one" / "a.png", picture(8, 8))
     ran(PREPARE, tmp_path, MILLION)
+    ran(NIGHT, tmp_path, MILLION, 1)  # makes the page, with the pictures of a sample
     still = ran(NIGHT, tmp_path, MILLION, 1)
     assert (still["done"], still["unchanged"], still["opened"]) == (0, MILLION, 0)
     changed = MILLION // 100
@@ -108,7 +109,8 @@ def test_million(tmp_path: Path) -> None:
             file.unlink()
             write_picture(file, picture(8, 9, seed=number))
     some = ran(NIGHT, tmp_path, MILLION, 2)
-    assert (some["done"], some["unchanged"], some["opened"]) == (changed, MILLION - changed, changed)
+    assert (some["done"], some["unchanged"]) == (changed, MILLION - changed)
+    assert changed <= some["opened"] < changed + 1000, "beside those that changed only the sample on the page is opened"
     rows = [
         (what, *(f"{night[key] / scale:g}" for key, scale in FIGURES), f"{night['all'] - night['looked']:.1f}")
         for what, night in (("nothing changed", still), ("1 % changed", some))
