@@ -38,6 +38,7 @@ from pipelines.pruning import prune
 from pipelines.recording import Asked, recorded
 from pipelines.roll import Roll
 from pipelines.run import streamed
+from pipelines.runs import last_run
 from pipelines.store import TARGET_CHUNK, chunk_side
 from pipelines.summary import Complaint, Summary
 from pipelines.targets import Files, Target, target_of
@@ -101,11 +102,13 @@ def catalog(
         *(Wish(settings, night.terms.renditions, night.terms.to, engine.provider), limits),
         *(cluster or Cluster(), night.terms.metrics),
     )
-    with night.planned() as plan, recorded(asked, plan.ledger, night.summary, night.drawn):
-        night.check_unasked(plan)
-        run(night, plan, asked.cluster, quiet=quiet)
-        changed = bool(plan.counts or night.summary.pruned)
-        night.target.finish(plan.ledger.records("done"), changed=changed)
+    with night.planned() as plan:
+        night.check_pruned(plan, os.fspath(source))
+        with recorded(asked, plan.ledger, night.summary, night.drawn):
+            night.check_unasked(plan)
+            run(night, plan, asked.cluster, quiet=quiet)
+            changed = bool(plan.counts or night.summary.pruned)
+            night.target.finish(plan.ledger.records("done"), changed=changed)
     return night.summary
 
 
@@ -183,6 +186,15 @@ class Night:
         preset = replace(self.settings.preset, output=replace(wished, format=target.format))
         return replace(self.settings, preset=preset)
 
+    def check_pruned(self, plan: Planned, source: str) -> None:
+        """Raise JobError where results would be removed because another SOURCE was given than the last time."""
+        last = last_run(self.own) if self.terms.prune and plan.gone and plan.roll.images else None
+        if last is not None and os.path.normpath(last.source) != os.path.normpath(source):
+            raise JobError(
+                f"SOURCE was {last.source} the last time and is {source} now: --prune would remove {plan.gone} results "
+                "that are not in it; if that is meant, run it once without --prune first"
+            )
+
     def check_unasked(self, plan: Planned) -> None:
         """Raise JobError where many finished results would be made anew that nobody asked to change."""
         pairs = plan.unasked()
@@ -224,7 +236,9 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
     if feed.lost and night.target.folder is not None:
         tree.sweep(night.target.folder)
     if brake.reason:
-        raise RunError(f"{brake.reason}; {summary.left} results are left: see to it, and start the same command again")
+        for line in summary.lines():
+            logger.warning("%s", line)
+        raise RunError(f"{brake.reason}; {summary.left} left undone: see to it, and start the same command again")
 
 
 def _check_space(night: Night, plan: Planned, total: int) -> None:

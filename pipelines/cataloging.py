@@ -46,9 +46,13 @@ stored_as = click.option(
 @click.argument("target")
 @rendered
 @click.option("--redo", is_flag=True, help="Make anew what another network, version or processor would make otherwise.")
-@click.option("--keep", is_flag=True, help="Leave such results as they are; do what is new or changed.")
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Leave finished results, whatever would make them anew; do changed sources.",
+)
 @click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
-@click.option("--prune", is_flag=True, help="Remove the results whose source is gone.")
+@click.option("--prune", is_flag=True, help="Remove the results that SOURCE has no more.")
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
 @stored_as
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")

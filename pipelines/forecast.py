@@ -70,7 +70,7 @@ class Forecast:
             mark = "" if one["asked"] else " (not asked for)"
             yield printable(f"differs  {one['count']}: {'; '.join(one['what'])}{mark}")  # type: ignore[arg-type]
         if self.gone:
-            yield f"gone     {_some(self.gone, 'result')} whose source is gone; --prune removes them"
+            yield f"gone     {_some(self.gone, 'result')} that SOURCE has no more; --prune removes them"
         if self.quarantined:
             yield f"quarant. {_some(self.quarantined, 'image')} that took their worker down"
         if self.skipped:

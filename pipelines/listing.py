@@ -157,6 +157,8 @@ def folder_or_pattern(source: str) -> Folder:
     if path.is_dir():
         return Folder(source)
     root, pattern = split_pattern(source)
+    if not pattern and not path.exists():
+        raise JobError(f"SOURCE {source} is not there; name a folder, a pattern in quotes, or a manifest")
     if not pattern:
         raise JobError(f"SOURCE {source} is no folder, pattern or manifest; for a single image use: refine restore")
     if not Path(root).is_dir():

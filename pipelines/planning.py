@@ -215,8 +215,8 @@ class Planned:
         return self.roll.index.execute(others).rowcount
 
     def keep(self) -> int:
-        """Take what nobody asked for off the list; how many results."""
-        pairs = list(self.unasked())
+        """Take finished results whose source is what it was off the list; how many."""
+        pairs = list(self.pairs())
         kept = "DELETE FROM plan.stale WHERE why = 'key' AND old = ? AND now = ?"
         return sum(self.roll.index.execute(kept, pair).rowcount for pair in pairs)
 

@@ -113,9 +113,9 @@ class Summary:
         if self.kept:
             counts.append(f"{self.kept} left as another program made them")
         if self.pruned:
-            counts.append(f"{self.pruned} removed whose source is gone")
+            counts.append(f"{self.pruned} removed that SOURCE has no more")
         elif self.gone:
-            counts.append(f"{self.gone} whose source is gone (--prune removes them)")
+            counts.append(f"{self.gone} that SOURCE has no more (--prune removes them)")
         if self.left:
             counts.append(f"{self.left} left for the next run")
         if self.skipped:

@@ -113,7 +113,11 @@ class Files:
     def begin(self) -> None:
         """Make the folder, or see that the bucket answers."""
         if isinstance(self.place, Folder):
-            self.place.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self.place.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                path = self.place.path
+                raise JobError(f"TARGET {path} cannot be made: {error.strerror}; name a folder elsewhere") from error
         else:
             self.place.check()
 

@@ -97,6 +97,30 @@ def test_new_version_redoes_nothing_unasked(tmp_path, inline, monkeypatch):
     assert catalog(source, target, settings_for(sharpen__amount=0.9), inline, terms=Terms(unasked="redo")).done == 6
 
 
+def test_keep_keeps_whatever_has_changed(tmp_path, inline):
+    """Where finished results are to be left, other settings do not make them anew either; a new source is done."""
+    source, target = small_tree(tmp_path / "source", 3), tmp_path / "target"
+    catalog(source, target, settings_for(), inline)
+    before = contents(target)
+    write_picture(source / "new.png", picture(9, 9))
+    kept = catalog(source, target, settings_for(sharpen__amount=0.9), inline, terms=Terms(unasked="keep"))
+    assert (kept.done, kept.kept) == (1, 3)
+    assert {path: data for path, data in contents(target).items() if path in before} == before
+
+
+def test_another_source_prunes_nothing_at_once(tmp_path, inline):
+    """With a narrower SOURCE than the last time nothing is removed before it was run once without that wish."""
+    source, target = small_tree(tmp_path / "source", 3), tmp_path / "target"
+    catalog(source, target, settings_for(), inline)
+    narrow, before = source / "a" / "*.png", contents(target)
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"SOURCE was .*source the last time .*--prune would remove \d+ results"):
+            catalog(narrow, target, settings_for(), inline, terms=Terms(prune=True))
+    assert contents(target) == before
+    catalog(narrow, target, settings_for(), inline)
+    assert catalog(narrow, target, settings_for(), inline, terms=Terms(prune=True)).pruned > 0
+
+
 def test_settings_of_ones_own_are_asked_for(tmp_path, inline, monkeypatch):
     """Other settings make everything anew without a question."""
     monkeypatch.setattr("pipelines.catalog.UNASKED", 1)
