@@ -44,7 +44,7 @@ class Summary:
     unchanged: int = 0
     """Images that were done before and are as they were."""
     kept: int = 0
-    """Images that were done before by another network, version or kind of processor, and were to be left."""
+    """Images that were done before in another way, and were to be left."""
     failed: list[Complaint] = field(default_factory=list)
     """Images that could not be restored."""
     quarantined: list[Complaint] = field(default_factory=list)
@@ -111,7 +111,7 @@ class Summary:
         if self.quarantined:
             counts.append(f"{len(self.quarantined)} quarantined")
         if self.kept:
-            counts.append(f"{self.kept} left as another program made them")
+            counts.append(f"{self.kept} left as they were made")
         if self.pruned:
             counts.append(f"{self.pruned} removed that SOURCE has no more")
         elif self.gone:
