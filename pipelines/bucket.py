@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipelines import s3
+from pipelines.checked import file_sha256
 from pipelines.errors import JobError, StoreError
 from pipelines.place import ConflictError, Found
 
@@ -111,7 +112,7 @@ class Bucket:
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         if size > _MAX_PUT_NBYTES:
             raise StoreError(f"{path}: has {size:,} bytes, one PUT takes {_MAX_PUT_NBYTES:,}; name a folder as TARGET")
-        digest = _sha256(data)
+        digest = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else file_sha256(data)
         condition = {"IfMatch": f'"{replacing}"'} if replacing else {"IfNoneMatch": "*"}
         described = {"Metadata": {_SHA256: digest}, "ContentType": content_type(path)}
         try:
@@ -202,10 +203,3 @@ def content_type(path: str) -> str:
 
 def _bare(etag: str) -> str:
     return etag.strip('"')
-
-
-def _sha256(data: bytes | Path) -> str:
-    if isinstance(data, bytes):
-        return hashlib.sha256(data).hexdigest()
-    with data.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

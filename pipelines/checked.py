@@ -1,8 +1,10 @@
-"""What a verification found: values that whoever compares files gives."""
+"""What files are told by when they are compared, and what a verification found."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +25,9 @@ class Verified:
     """Files that were read."""
     wrong: tuple[Wrong, ...]
     """Those that are not as they were written, lack, or have come in."""
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

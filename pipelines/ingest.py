@@ -6,7 +6,6 @@ line for each finished slab, with length and digest of its shards; a later call 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipelines import assessing, store
+from pipelines.checked import file_sha256
 from pipelines.errors import StoreError
 from refine.assess import assess
 from refine.assessment import Assessment
@@ -254,9 +254,3 @@ def _marker(work: Path) -> dict[str, Any]:
 
 def _incomplete(work: Path) -> StoreError:
     return StoreError(f"{work.name}: the source's working array is not complete; run again")
-
-
-def file_sha256(path: Path) -> str:
-    """Digest of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,8 +13,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from pipelines import tree, zarrcatalog
+from pipelines.checked import file_sha256
 from pipelines.errors import JobError
-from pipelines.ingest import file_sha256
 from pipelines.naming import OWN_FOLDER, Rendition, output_name
 from pipelines.output import TIFF_TILE, Output, encoded
 from pipelines.place import ConflictError, Folder, Found, Place, place_of

@@ -15,6 +15,7 @@ from typing import cast
 
 from pipelines import ingest, store
 from pipelines.assessing import flag, need
+from pipelines.checked import file_sha256
 from pipelines.errors import OutageError, StoreError
 from pipelines.estimate import is_small
 from pipelines.failures import kind_of, pauses, reason_of
@@ -120,7 +121,7 @@ def _done(item: Item, common: Common, opened: _Opened, stage: Stage) -> Receipt:
             return _restored(item, common, opened, stage)
         case Look(image=image):
             with image.source.place.fetched(image.seen) as path:
-                return Receipt(ingest.file_sha256(path))
+                return Receipt(file_sha256(path))
         case Ingest():
             stage.name = "ingest"
             return _ingested(item, common)
@@ -161,7 +162,7 @@ def _opened(item: Restore, common: Common, opened: _Opened, stage: Stage) -> Ima
         child = decoder(common.limits)
         if not item.sized and (header := _too_much(item, child.spec(path), common)):
             return header
-        opened.source_sha256 = ingest.file_sha256(path)
+        opened.source_sha256 = file_sha256(path)
         image = child.read(path)
     stage.name = "assess"
     opened.found = assess(image.pixels, image.spec)
@@ -184,7 +185,7 @@ def _too_much(item: Restore, spec: ImageSpec, common: Common) -> ImageSpec | Non
 def _ingested(item: Ingest, common: Common) -> Receipt:
     image = item.image
     with image.source.place.fetched(image.seen) as path:
-        source_sha256 = ingest.file_sha256(path)
+        source_sha256 = file_sha256(path)
         came_from = Origin(image.path, image.size, image.mtime_ns, image.key, source_sha256)
         child = decoder(common.limits)
         spec = child.spec(path)

@@ -26,6 +26,7 @@ from pipelines.pyramid import Pyramid
 from pipelines.records import Record
 from refine.imagefile import publish, staged
 from refine.spec import ImageSpec, Pixels
+from refine.staging import synchronise
 from refine.window import grid
 
 IMAGES = "images"
@@ -236,7 +237,7 @@ def _put_in_place(place: Path) -> Iterator[Path]:
         if place.exists():
             place.rename(old)
         made.rename(place)
-        _synchronise(place.parent)
+        synchronise(place.parent, os.O_RDONLY | os.O_DIRECTORY)
     finally:
         shutil.rmtree(made, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -248,11 +249,3 @@ def _beside(place: Path, what: str) -> Path:
 
 def _is_left(name: str) -> bool:
     return name.startswith(".") and name.endswith((".new", ".old"))
-
-
-def _synchronise(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -47,7 +47,7 @@ def _bands(start: int, stop: int, down: int, width: int) -> Iterator[tuple[int, 
 def _parts(y0: int, y1: int, low: int, high: int) -> Iterator[Window]:
     """A band in one, or in pieces where one row of boxes is more than a strip may hold."""
     step = max(1, STRIP_PX // (high - low))
-    for y in range(y0, y1, max(step, 1)):
+    for y in range(y0, y1, step):
         yield Window(y, low, min(y + step, y1), high)
 
 

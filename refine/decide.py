@@ -245,7 +245,7 @@ def _sharpening(
     """The settings of the sharpening, whether it answers a softness, and why."""
     rules, wanted = preset.decide, preset.sharpen
     softness = need.softness or 0.0
-    overshot = found.halo.over(0.0) >= _halo_limit(rules, need)
+    overshot = _is_overshot(rules, need, found)
     soft = softness >= rules.soft_from and not overshot
     left = _damage(rules, need, repair)
     calm = 1 / (1 + (left / rules.half) ** 2)
@@ -283,13 +283,17 @@ def _halo_limit(rules: DecideSettings, need: _Need) -> float:
     return round(rules.halo_from * (1 + _how_soft(rules, need)), 1)
 
 
+def _is_overshot(rules: DecideSettings, need: _Need, found: Assessment) -> bool:
+    return found.halo.over(0.0) >= _halo_limit(rules, need)
+
+
 def _said(preset: Preset, decided: SharpenSettings, need: _Need, found: Assessment, left: float) -> str:
     rules, amount = preset.decide, number(decided.amount)
     if preset.sharpen.amount != "auto":
         return f"sharpening: sharpen.amount was set to {amount:g}"
-    if found.halo.over(0.0) >= (limit := _halo_limit(rules, need)):
+    if _is_overshot(rules, need, found):
         overshot = f"edges overshoot by {found.halo.over(0.0):g} % already"
-        return f"sharpening: {overshot}, from {limit:g} % on: none"
+        return f"sharpening: {overshot}, from {_halo_limit(rules, need):g} % on: none"
     done = f"amount {amount:g}, sigma {number(decided.sigma):g} px of the result" if amount else "none"
     if need.softness is None:
         return f"sharpening: blur cannot be told: {done}"

@@ -29,9 +29,9 @@ def staged(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name[:_NAME_LENGTH]}.{os.urandom(6).hex()}.part")
     try:
         yield temporary
-        _synchronise(temporary, os.O_RDWR)
+        synchronise(temporary, os.O_RDWR)
         temporary.replace(path)
-        _synchronise(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        synchronise(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except RefineError:
         raise
     except OSError as error:
@@ -40,7 +40,7 @@ def staged(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _synchronise(path: Path, flags: int) -> None:
+def synchronise(path: Path, flags: int) -> None:
     """Have the disk write what it holds back of a file or folder."""
     descriptor = os.open(path, flags)
     try:
