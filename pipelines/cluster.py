@@ -37,6 +37,8 @@ _CONFIG = {
     "distributed.deploy.lost-worker-timeout": "1 week",
     "distributed.worker.profile.enabled": False,
     "distributed.admin.low-level-log-length": 0,
+    # Fifty wake-ups a second of scheduler and of each worker's nanny, only to see whether they wake up in time.
+    "distributed.admin.tick.interval": "1s",
     # Bytes. With what dask asks of the allocator each array from 128 KB on is new pages of the system, to be cleared:
     # half of the time in which chunks were encoded. Measured on scans: larger values are quicker still by a tenth, and
     # keep 20 MB more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from functools import partial
 from pathlib import Path
@@ -100,10 +101,10 @@ class _Counted:
     def nthreads(self):
         return {"a": 2}
 
-    def submit(self, work, items, **_):
-        self.beside[items] = self.out
+    def submit(self, sealed, work, items, **_):
+        self.beside[pickle.loads(items)] = self.out  # noqa: S301
         self.out += 1
-        future = Mock(status="finished", result=lambda **_: work(items), release=self._released)
+        future = Mock(status="finished", result=lambda **_: sealed(work, items), release=self._released)
         future.add_done_callback = lambda call: call(future)
         return future
 
