@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, cast
 
+from pipelines.brake import Tolerance, tolerance
 from pipelines.errors import JobError
 from pipelines.naming import Rendition
 from pipelines.runs import Run
@@ -30,6 +31,8 @@ class Wish:
     """What results are."""
     provider: str
     """What computes."""
+    max_failures: Tolerance | None = None
+    """How many images may fail before it stops; None for any number."""
 
 
 def packed(wish: Wish) -> dict[str, Any]:
@@ -42,6 +45,7 @@ def packed(wish: Wish) -> dict[str, Any]:
         "renditions": [asdict(rendition) for rendition in wish.renditions],
         "to": wish.to,
         "provider": wish.provider,
+        "max_failures": wish.max_failures and str(wish.max_failures),
     }
 
 
@@ -60,7 +64,10 @@ def unpacked(run: Run) -> Wish:
             asked["reference"] and Look.from_json(asked["reference"]),
         )
         renditions = tuple(Rendition(**one) for one in asked["renditions"])
-        return Wish(made, renditions, cast("To", asked["to"]), asked["provider"])
+        allowed = asked.get("max_failures")  # records of earlier versions have none
+        return Wish(
+            *(made, renditions, cast("To", asked["to"]), asked["provider"]), tolerance(allowed) if allowed else None
+        )
     except (RefineError, KeyError, TypeError, ValueError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise JobError(f"the record of the last run cannot be used ({said}); use `refine catalog` itself") from error

@@ -40,7 +40,12 @@ class Tolerance:
         return failed > self.count
 
     def __str__(self) -> str:
-        return f"{self.count:g}{'%' if self.is_share else ''}"
+        """As `tolerance` reads it.
+
+        >>> str(Tolerance(2_000_001)), str(Tolerance(2.5, True))
+        ('2000001', '2.5%')
+        """
+        return f"{self.count:.15g}{'%' if self.is_share else ''}"
 
 
 def tolerance(text: str) -> Tolerance:

@@ -33,7 +33,7 @@ from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
 from pipelines.place import place_of
 from pipelines.planning import Planned, block, planned, release
-from pipelines.previous import Previous, check_whole, overtake
+from pipelines.previous import Previous, check_whole, overtake, still_fits
 from pipelines.pruning import prune
 from pipelines.recording import Asked, recorded
 from pipelines.roll import Roll
@@ -99,7 +99,7 @@ def catalog(
     night = Night(listing(source), settings, terms, Common(engine, limits, target_of(target, terms.to)))
     asked = Asked(
         *(os.fspath(source), night.found.root, night.target, night.own),
-        *(Wish(settings, night.terms.renditions, night.terms.to, engine.provider), limits),
+        *(Wish(settings, terms.renditions, terms.to, engine.provider, terms.max_failures), limits),
         *(cluster or Cluster(), night.terms.metrics),
     )
     with night.planned() as plan:
@@ -252,12 +252,14 @@ def _check_space(night: Night, plan: Planned, total: int) -> None:
 def _kept_previous(night: Night, plan: Planned, total: int) -> Iterator[Previous | None]:
     """Where what is replaced is kept, if it is to be."""
     folder = night.target.folder
-    if not night.terms.keep_previous or folder is None:
+    # A retry belongs to the night before: undo takes back both together, or the retry would make it impossible.
+    adds = folder is not None and bool(night.terms.retry) and still_fits(folder)
+    if folder is None or not (night.terms.keep_previous or adds):
         if folder is not None and (total or (night.terms.prune and plan.gone)):
             overtake(folder)
         yield None
         return
-    previous = Previous(folder, plan.ledger)
+    previous = Previous(folder, plan.ledger, adds=adds)
     finished = False
     try:
         yield previous

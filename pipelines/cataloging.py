@@ -18,7 +18,7 @@ from pipelines.catalog import catalog as make
 from pipelines.cluster import Cluster
 from pipelines.errors import JobError
 from pipelines.naming import renditions
-from pipelines.options import Talk, placed, provider, talking, wished
+from pipelines.options import Talk, bounded, placed, provider, talking, wished
 from pipelines.previous import undo as put_back
 from pipelines.talk import conclude, listen
 from refine.session import Engine
@@ -57,7 +57,7 @@ stored_as = click.option(
 @stored_as
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
 @click.option("--deadline", "by", metavar="HH:MM", help="Begin nothing that would not end by then; the rest is left.")
-@click.option("--max-failures", "allowed", metavar="N|P%", help="Stop where more images fail: so many, or percent.")
+@bounded
 @click.option("--metrics", type=_file, metavar="FILE.prom", help="Write the run's figures there, for Prometheus.")
 @wished
 @placed

@@ -87,6 +87,10 @@ repairing = click.option(
     "--repair", is_flag=True, help="Read a finished TARGET whole, and make anew what is not as it was written."
 )
 """Puts `repair` into a command."""
+bounded = click.option(
+    "--max-failures", "allowed", metavar="N|P%", help="Stop where more images fail: so many, or percent."
+)
+"""Puts `allowed` into a command: how many images may fail, for `tolerance` to read."""
 
 
 def wished(command: Command) -> Command:

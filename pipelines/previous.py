@@ -37,6 +37,8 @@ class Previous:
     """The catalog's folder."""
     ledger: Manifest
     """Its ledger."""
+    adds: bool = False
+    """Whether it adds to the night before, which it neither begins anew nor ends: a retry of its failures."""
     pending: list[tuple[bytes, str, str | None, int]] = field(default_factory=list)
     """What was put aside and is not written down yet."""
     index: sqlite3.Connection | None = None
@@ -45,7 +47,7 @@ class Previous:
     def put_aside(self, path: str, rendition: str = "") -> None:
         """Keep a result that is there, with its record; where there is none, that there was none."""
         if self.index is None:
-            self.index = _begun(self.target)
+            self.index = _opened(self.target) if self.adds else _begun(self.target)
         record = self.ledger.record(path, rendition)
         kept = record is not None and record.state == "done" and _linked(self.target, record.output)
         told = None if record is None else json.dumps(asdict(record))
@@ -62,7 +64,7 @@ class Previous:
     def close(self, *, finished: bool) -> None:
         """Close it; the next run that keeps anything begins anew where this one has finished."""
         if self.index is not None:
-            if finished:
+            if finished and not self.adds:
                 self.index.execute("INSERT OR IGNORE INTO state VALUES ('finished')")
                 self.index.commit()
             self.index.close()
@@ -84,6 +86,14 @@ def check_whole(target: Path) -> None:
         with closing(_opened(target)) as index:
             if index.execute("SELECT 1 FROM state WHERE word = 'undoing'").fetchone():
                 raise JobError(f"{target}: an undo was interrupted; finish it first: refine undo {target}")
+
+
+def still_fits(target: Path) -> bool:
+    """Whether a night is kept that can be undone: no run has changed results since without keeping them."""
+    if not (_folder(target) / "previous.sqlite").exists():
+        return False
+    with closing(_opened(target)) as index:
+        return index.execute("SELECT 1 FROM state WHERE word = 'overtaken'").fetchone() is None
 
 
 def overtake(target: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Literal
 import click
 
 from pipelines.again import unpacked
+from pipelines.brake import tolerance
 from pipelines.catalog import Terms, catalog
 from pipelines.cluster import Cluster
-from pipelines.options import Talk, placed, talking
+from pipelines.options import Talk, bounded, placed, talking
 from pipelines.recording import last_of, remade
 from pipelines.summary import printable
 from pipelines.talk import conclude, listen
@@ -39,10 +40,16 @@ def report(target: str, state: Path | None, talk: Talk) -> None:
 @click.argument("target")
 @click.option("--quarantined", is_flag=True, help="Those too that ended what worked on them, or were too large for it.")
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")
+@bounded
 @placed
 @talking
-def retry(target: str, *, quarantined: bool, state: Path | None, cluster: Cluster, talk: Talk) -> None:
+def retry(
+    target: str, *, quarantined: bool, state: Path | None, allowed: str | None, cluster: Cluster, talk: Talk
+) -> None:
     """Try the images again that have failed, as the last run was asked to do it; nothing else is done.
+
+    That holds for its --max-failures too, where no other is given. What a run with --keep-previous keeps is added to:
+    undo takes back the run and its retries together.
 
     TARGET/.refine/quarantine.jsonl lists them, each with a command that shows what is wrong with it.
 
@@ -52,6 +59,7 @@ def retry(target: str, *, quarantined: bool, state: Path | None, cluster: Cluste
     run = last_of(target_named(target), state)
     wish = unpacked(run)
     only: Literal["failed", "quarantined"] = "quarantined" if quarantined else "failed"
-    terms = Terms(wish.renditions, to=wish.to, state=state, retry=only)
+    most = wish.max_failures if allowed is None else tolerance(allowed)
+    terms = Terms(wish.renditions, max_failures=most, to=wish.to, state=state, retry=only)
     engine = Engine(wish.provider)
     conclude(catalog(run.source, target, wish.settings, cluster, terms=terms, engine=engine, quiet=talk.quiet), talk)

@@ -295,6 +295,33 @@ def test_later_run_is_not_undone_by_halves(tmp_path, inline):
         undo(target)
 
 
+@pytest.mark.parametrize("ended", [True, False], ids=["finished", "interrupted"])
+def test_night_and_its_retry_are_undone_together(tmp_path, inline, ended):
+    """A retry adds to what the night before it keeps, ended or not: one undo takes back both, and what goes on."""
+    source, target = plain_tree(tmp_path / "source", 4), tmp_path / "target"
+    catalog(source, target, settings_for(), inline)
+    before = contents(target)
+    whole = write_picture(tmp_path / "whole.png", picture(15, 15, seed=8)).read_bytes()
+    for name in ("a/1.png", "new.png"):
+        (source / name).write_bytes(whole[:-40])
+    write_picture(source / "b" / "2.png", picture(15, 15, seed=9))
+    night = Terms(keep_previous=True)
+    assert len(catalog(source, target, settings_for(), inline, terms=night).failed) == 2
+    if not ended:  # as a run leaves it that did not come to its end
+        with sqlite3.connect(target / ".refine" / "previous" / "previous.sqlite") as index:
+            index.execute("DELETE FROM state")
+        index.close()
+    for name in ("a/1.png", "new.png"):
+        (source / name).write_bytes(whole)
+    assert catalog(source, target, settings_for(), inline, terms=Terms(retry="failed")).done == 2
+    if not ended:
+        write_picture(source / "a" / "3.png", picture(15, 15, seed=7))
+        assert catalog(source, target, settings_for(), inline, terms=night).done == 1
+    assert contents(target).keys() == before.keys() | {"new.png"}
+    undo(target)
+    assert contents(target) == before
+
+
 def test_touched_source_waits_for_a_word_too(tmp_path, inline, monkeypatch):
     """A touched file whose result another version would make otherwise keeps that result until it is asked for."""
     source, target = plain_tree(tmp_path / "source", 2), tmp_path / "target"

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from strategies_files import picture, small_tree, write_picture
 
-from pipelines import cli
+from pipelines import cli, reporting
 from pipelines.again import unpacked
+from pipelines.brake import Tolerance
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError
 from pipelines.holding import held_ledger
@@ -152,6 +153,21 @@ def called(monkeypatch, capsys, *words):
     with pytest.raises(SystemExit) as left:
         cli.main()
     return left.value.code or 0, json.loads(capsys.readouterr().out)
+
+
+def test_retry_holds_to_the_failures_that_the_run_allows(tmp_path, shared, source, monkeypatch, capsys):
+    """--max-failures is that of the last run, which the record of a retry keeps, unless another is given."""
+    target, held = tmp_path / "target", []
+    catalog(source, target, SETTINGS, shared, terms=Terms(max_failures=Tolerance(20)))
+
+    def noted(*given, terms, **others):
+        held.append(terms.max_failures)
+        return catalog(*given, terms=terms, **others)
+
+    monkeypatch.setattr(reporting, "catalog", noted)
+    for more in ([], [], ["--max-failures", "2.5%"], []):
+        called(monkeypatch, capsys, "retry", target, "--json", "--scheduler", shared.address, *more)
+    assert held == [Tolerance(20), Tolerance(20), Tolerance(2.5, is_share=True), Tolerance(2.5, is_share=True)]
 
 
 def test_retry_of_another_version_is_refused(tmp_path, shared):
