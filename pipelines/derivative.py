@@ -134,10 +134,10 @@ def _unrecorded(target: Path, record: Path) -> str:
     if whole := _part_of(target):
         return f"{target}: is a part of {whole}, whose record has all its files; verify that: {whole}"
     if not target.exists() and not any(_panels(target)):
-        return f"{target}: is not there; name a finished scan or poster"
+        return f"{target}: is not there; name the TARGET of a catalog, of a finished scan or poster, or a bag"
     return (
-        f"{target}: has no record {record.name}, so nothing can be compared: it is no result of a scan or a poster, "
-        "or was copied without its record"
+        f"{target}: is no TARGET of a catalog, for it has no ledger, nor of a finished scan or poster, for it has no "
+        f"record {record.name}; if it was copied, copy that too"
     )
 
 

@@ -8,8 +8,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,19 @@ class Inventory:
 
     file: str
     """Its path."""
-    read: Callable[[Path], Iterator[Row]]
-    """Gives its rows."""
+    read: Callable[[Path], Iterator[tuple[int, Row]]]
+    """Gives its rows, each with its number in the file."""
     skipped: int = 0
     """Always 0: what a manifest names is meant."""
     target: str = "\0"
     """Where results go, with its slash."""
     known: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Options that were met, as they are in the columns of options."""
+
+    @property
+    def remedy(self) -> str:
+        """What is to be done where its ids cannot be names of results."""
+        return f"change these ids in {Path(self.file).name}"
 
     @property
     def root(self) -> str:
@@ -68,7 +73,7 @@ class Inventory:
     def listed(self) -> Iterator[Listed]:
         """The images in the manifest's order. Raises JobError, with the row, where it is not one of ids and uris."""
         self.known.clear()
-        rows = enumerate(self.read(Path(self.file)), 1)
+        rows = self.read(Path(self.file))
         with ThreadPoolExecutor(_ASKED) as pool:
             while some := list(islice(rows, _AT_ONCE)):
                 # A bucket is asked for many objects at a time; a disk is as quick by one.
@@ -77,10 +82,13 @@ class Inventory:
 
     def _numbered(self, numbered: tuple[int, Row]) -> Listed:
         number, row = numbered
+        file = Path(self.file)
+        where = f"{file.name}, {'row' if file.suffix.lower() == '.parquet' else 'line'} {number}"
         try:
-            return self._listed(row)
+            found = self._listed(row)
         except (ValueError, KeyError) as error:
-            raise JobError(f"{Path(self.file).name}, row {number}: {_why(error)}") from error
+            raise JobError(f"{where}: {_why(error)}") from error
+        return replace(found, where=where) if found.options else found
 
     def _listed(self, row: Row) -> Listed:
         name, uri = row["id"], row["uri"]
@@ -128,7 +136,7 @@ class Inventory:
         return self.known[seen]
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         _check_columns(path, reader.fieldnames or [])
@@ -136,12 +144,12 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             for row in reader:
                 if None in row:
                     raise JobError(f"{path.name}, line {reader.line_num}: has more cells than there are columns")
-                yield row
+                yield reader.line_num, row
         except (csv.Error, UnicodeDecodeError) as error:
             raise JobError(f"{path.name}, line {reader.line_num + 1}: {error}; a manifest is CSV in UTF-8") from error
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -153,10 +161,10 @@ def _json_rows(path: Path) -> Iterator[Row]:
             if not isinstance(row, dict):
                 raise JobError(f'{path.name}, line {number}: is no object; write {{"id": ..., "uri": ...}}')
             _check_columns(path, list(row), number)
-            yield row
+            yield number, row
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         # Here and not above, for most who use refine have no need of it.
         parquet = importlib.import_module("pyarrow.parquet")
@@ -166,15 +174,15 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         with parquet.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=4096):
-                yield from batch.to_pylist()
+            batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=4096))
+            yield from enumerate(chain.from_iterable(batches), 1)
     except (OSError, ValueError) as error:
         if isinstance(error, JobError):
             raise
         raise JobError(f"{path.name}: is no Parquet file: {str(error).splitlines()[0]}") from error
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
     ".csv": _csv_rows,
     ".jsonl": _json_rows,
     ".ndjson": _json_rows,

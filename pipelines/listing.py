@@ -18,6 +18,7 @@ from pipelines.naming import says_image
 from pipelines.place import Place, place_of
 
 _WILD = re.compile(r"[*?\[]")
+_REMEDY = "rename them at the source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Listed:
     """The greater, the sooner."""
     options: str = ""
     """Settings of its own, a JSON object of dotted keys with sorted names; empty for none."""
+    where: str = ""
+    """Where these are given, for what is said of them: a file and its line; empty for none."""
 
 
 class Listing(Protocol):
@@ -51,6 +54,11 @@ class Listing(Protocol):
     @property
     def skipped(self) -> int:
         """Files that are no images; known once all is listed."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """What is to be done where its names cannot be those of results, one phrase."""
         ...
 
     def check_apart(self, target: Place) -> None:
@@ -72,6 +80,8 @@ class Folder:
     """What names below it must be like; empty for any."""
     skipped: int = 0
     """Files that are no images."""
+    remedy: str = _REMEDY
+    """What is to be done where its names cannot be those of results."""
 
     def check_apart(self, target: Place) -> None:
         """Raise JobError where TARGET lies in the folder, or the folder in it."""
@@ -108,6 +118,8 @@ class Objects:
     """What names below it must be like; empty for any."""
     skipped: int = 0
     """Objects that are no images."""
+    remedy: str = _REMEDY
+    """What is to be done where its names cannot be those of results."""
 
     @property
     def root(self) -> str:

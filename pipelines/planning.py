@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 from pipelines.errors import JobError
 from pipelines.identity import Difference, difference, facts_key, result_facts
@@ -275,14 +277,15 @@ def planned(
     """Compare the roll with the ledger. What lies in TARGET is to be noted in the roll before."""
     plan = Planned(ledger, roll, {})
     facts = []
-    for wish, options in roll.options():
-        own = with_options(settings, options, renditions)
-        for rendition in renditions:
-            made = rendition.settings(own)
-            found = result_facts(made, behaviour(engine, block(made)))
-            key = facts_key(found)
-            plan.wanted[rendition.name, wish] = Wanted(rendition, made, key, ledger.key_id(key))
-            facts.append(KeyFacts(key, found))
+    for wish, options, where in roll.options():
+        with _told(where):
+            own = with_options(settings, options, where, renditions)
+            for rendition in renditions:
+                made = rendition.settings(own)
+                found = result_facts(made, behaviour(engine, block(made)))
+                key = facts_key(found)
+                plan.wanted[rendition.name, wish] = Wanted(rendition, made, key, ledger.key_id(key))
+                facts.append(KeyFacts(key, found))
     ledger.commit(fact for fact in facts if not ledger.facts(ledger.key_id(fact.key)))
     index = ledger.index
     index.execute("BEGIN")
@@ -305,21 +308,29 @@ def release(ledger: Manifest) -> int:
     return len(held)
 
 
-def with_options(settings: Settings, options: str, renditions: Sequence[Rendition]) -> Settings:
-    """The settings of images that have options of their own. Raises JobError where an option is none."""
+def with_options(settings: Settings, options: str, where: str, renditions: Sequence[Rendition]) -> Settings:
+    """The settings of images that have options of their own, given in a file and line. Raises where one is none."""
     if not options:
         return settings
     values = dict(json.loads(options))
     sizes = {name: values.pop(name) for name in ("scale", "long_side", "size") if name in values}
     if sizes and any(r.long_side for r in renditions):
-        raise JobError(f"the manifest gives {' and '.join(sizes)}, and so do renditions; leave out one of them")
+        raise JobError(f"gives {' and '.join(sizes)}, and so do renditions; leave out one of them")
     if own := next((name for name in values if name.startswith("plan.")), None):
         raise JobError(f"{own} is that of the run, not of single images; leave it out of the manifest")
+    made = replace(settings, preset=adjusted(settings.preset, values, where))
+    return replace(made, size=_size(sizes)) if sizes else made
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Have what is refused inside say where it was asked for; empty where that is the command itself."""
     try:
-        made = replace(settings, preset=adjusted(settings.preset, values, "the manifest"))
-        return replace(made, size=_size(sizes)) if sizes else made
-    except (RefineError, ValueError, ZeroDivisionError) as error:
-        raise JobError(f"options {options} of the manifest: {error}") from error
+        yield
+    except RefineError as error:
+        if not where:
+            raise
+        raise JobError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
 
 
 def block(settings: Settings) -> int:
@@ -328,12 +339,21 @@ def block(settings: Settings) -> int:
 
 
 def _size(values: Mapping[str, object]) -> Size:
-    exact = str(values["size"]).lower().split("x") if "size" in values else None
-    return Size(
-        Fraction(str(values["scale"])) if "scale" in values else None,
-        int(str(values["long_side"])) if "long_side" in values else None,
-        None if exact is None else (int(exact[1]), int(exact[0])),
-    )
+    """A size as a manifest writes it. Raises JobError where a value is none."""
+    read: dict[str, Callable[[str], object]] = {"scale": Fraction, "long_side": int, "size": _extent}
+    made = dict[str, Any]()
+    for name, value in values.items():
+        try:
+            made[name] = read[name](str(value))
+        except (ValueError, ZeroDivisionError) as error:
+            wanted = {"scale": "2, 2.5 or 5/2", "long_side": "whole px: 1600", "size": "width x height in px: 1600x900"}
+            raise JobError(f"{name} is {value!r}; write {wanted[name]}") from error
+    return Size(made.get("scale"), made.get("long_side"), made.get("size"))
+
+
+def _extent(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    return int(height), int(width)
 
 
 def _wanted_row(name: tuple[str, int], wanted: Wanted) -> tuple[object, ...]:

@@ -109,6 +109,8 @@ def undo(target: Path) -> Undone:
 
     The ledger follows. Killed at any moment, the same call finishes it. Raises JobError where there is nothing to undo.
     """
+    if not target.is_dir():
+        raise JobError(f"{target}: there is no such folder; name the TARGET of a run with --keep-previous")
     if not (_folder(target) / "previous.sqlite").exists():
         raise JobError(f"{target}: there is nothing to undo; a run with --keep-previous can be undone, once")
     with manifest.opened(target / OWN_FOLDER) as ledger, closing(_opened(target)) as index:

@@ -21,7 +21,7 @@ CREATE TABLE plan.listed (
     path BLOB PRIMARY KEY, uri BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, etag TEXT NOT NULL,
     rank INTEGER NOT NULL, wish INTEGER NOT NULL, stem INTEGER NOT NULL, seen INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
 CREATE TABLE plan.folder (stem INTEGER, path BLOB, PRIMARY KEY (stem, path)) WITHOUT ROWID;
-CREATE TABLE plan.wish (id INTEGER PRIMARY KEY, options TEXT NOT NULL UNIQUE);
+CREATE TABLE plan.wish (id INTEGER PRIMARY KEY, options TEXT NOT NULL UNIQUE, place TEXT NOT NULL);
 CREATE TABLE plan.wanted (
     rendition TEXT, wish INTEGER, key INTEGER NOT NULL, prefix BLOB NOT NULL, renamed INTEGER NOT NULL,
     PRIMARY KEY (rendition, wish));
@@ -73,11 +73,11 @@ class Roll:
         formats = {r.format or file_format for r in renditions}
         for told in self._clashes(sorted(formats)):
             refused.add(told)
-        refused.check()
+        refused.check(listing.remedy)
 
-    def options(self) -> list[tuple[int, str]]:
-        """The sets of options that some image has, with their numbers."""
-        return self.index.execute("SELECT id, options FROM plan.wish ORDER BY id").fetchall()
+    def options(self) -> list[tuple[int, str, str]]:
+        """The sets of options that some image has: number, options, and where they are met first."""
+        return self.index.execute("SELECT id, options, place FROM plan.wish ORDER BY id").fetchall()
 
     def note_present(self, files: Iterable[tuple[str, int]]) -> None:
         """Note what lies in TARGET."""
@@ -112,7 +112,7 @@ class Roll:
                 self._note_folder(folder)
             wish = wishes.get(seen.options)
             if wish is None:
-                wish = wishes[seen.options] = self._wish(seen.options)
+                wish = wishes[seen.options] = self._wish(seen)
             yield self._row(seen, wish)
 
     def _row(self, seen: Listed, wish: int) -> tuple[object, ...]:
@@ -126,8 +126,9 @@ class Roll:
                 return
             folder = folder.rpartition("/")[0]
 
-    def _wish(self, options: str) -> int:
-        found = self.index.execute("INSERT INTO plan.wish (options) VALUES (?) RETURNING id", (options,)).fetchone()
+    def _wish(self, seen: Listed) -> int:
+        put = "INSERT INTO plan.wish (options, place) VALUES (?, ?) RETURNING id"
+        found = self.index.execute(put, (seen.options, seen.where)).fetchone()
         return int(found[0])
 
     def _clashes(self, formats: list[str]) -> Iterator[str]:
@@ -158,11 +159,11 @@ class _Refused:
         insort(self.told, why)
         del self.told[_TOLD:]
 
-    def check(self) -> None:
+    def check(self, remedy: str) -> None:
         if self.count:
             more = f"; and {self.count - len(self.told)} more" if self.count > len(self.told) else ""
             said = "; ".join(self.told) + more
-            raise JobError(f"several files would have one result, or a name is none: {said}; rename them at the source")
+            raise JobError(f"several files would have one result, or a name is none: {said}; {remedy}")
 
 
 def _shared(names: list[tuple[str, bool]], file_format: str) -> Iterator[str]:

@@ -181,6 +181,8 @@ def test_undo_puts_the_last_night_back(tmp_path, inline):
     assert (done.restored, done.removed) == (4, 4)
     with pytest.raises(JobError, match="nothing to undo"):
         undo(target)
+    with pytest.raises(JobError, match="absent: there is no such folder"):
+        undo(tmp_path / "absent")
     assert catalog(source, target, settings_for(), inline).unchanged == 2
 
 

@@ -99,6 +99,7 @@ def test_wrong_ids_are_refused_all_at_once(photos):
     with pytest.raises(JobError) as refused:
         catalog(written(photos, "jsonl", rows), photos / "target", SETTINGS)
     said = str(refused.value)
+    assert said.endswith("; change these ids in list.jsonl")
     parts = [
         "'../up.png' has a part '..'",
         "'/abs.png' is absolute",
@@ -135,9 +136,21 @@ def test_renditions_of_one_format_clash(photos):
     [
         pytest.param("id,url\na,b\n", "no uri in: id, url", id="no uri"),
         pytest.param("id,uri,sharpness\na.png,b,3\n", "column 'sharpness' is none of", id="no setting"),
-        pytest.param("id,uri,sharpen.amout\na.png,photos/one.png,3\n", r"did you mean 'sharpen\.amount'", id="typing"),
-        pytest.param("id,uri,priority\na.png,b,soon\n", "row 1: .*a priority is a whole number", id="priority"),
-        pytest.param("id,uri,plan.block\na.png,photos/one.png,64\n", "plan.block is that of the run", id="block"),
+        pytest.param(
+            "id,uri,sharpen.amout\na.png,photos/one.png,3\n",
+            r"did you mean 'sharpen\.amount'",
+            id="typing",
+        ),
+        pytest.param("id,uri,priority\na.png,b,soon\n", "line 2: .*a priority is a whole number", id="priority"),
+        pytest.param(
+            "id,uri,plan.block\na.png,photos/one.png,64\n",
+            "line 2: plan.block is that of the",
+            id="block",
+        ),
+        pytest.param("id,uri,size\na,p\na.png,photos/one.png,30\n", "line 3: size is 30; write width x", id="size"),
+        pytest.param("id,uri,size,scale\n\na,p,3x4,5\n", "line 3: a size is a scale, .* one of them", id="sizes"),
+        pytest.param("id,uri,output.quality\na,p,101\n", "line 2: output.quality is 1 to 100, got 101", id="range"),
+        pytest.param("id,uri,upscale.nets\na,p,\"['no']\"\n", "line 2: no network 'no'", id="network"),
         pytest.param('id,uri\n"a.png,b\n', "list.csv, line", id="quote"),
         pytest.param("id,uri\na.png,target/b.png\n", "lies in TARGET", id="in target"),
     ],
@@ -147,6 +160,23 @@ def test_wrong_manifests_are_refused(photos, text, said):
     (photos / "list.csv").write_text(text)
     with pytest.raises(JobError, match=said):
         catalog(photos / "list.csv", photos / "target", SETTINGS)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_wrong_option_is_told_with_its_place(photos, kind):
+    """A setting that is none is told in one line, with that of the manifest on which it stands, once."""
+    rows = [*ROWS, {"id": "sku/4.png", "uri": "photos/two.png", "sharpen.amuont": 0.7}]
+    place = {"csv": "line 5", "jsonl": "line 4", "parquet": "row 4"}[kind]
+    with pytest.raises(JobError) as refused:
+        catalog(written(photos, kind, rows), photos / "target", SETTINGS)
+    wanted = "unknown key 'sharpen.amuont'; did you mean 'sharpen.amount'?"
+    assert str(refused.value) == f"list.{kind}, {place}: {wanted}"
+
+
+def test_size_is_given_once(photos):
+    """A size of an image's own and one of a rendition are refused together, with the line of the first."""
+    with pytest.raises(JobError, match=r"^list\.csv, line 3: gives long_side, and so do renditions"):
+        catalog(written(photos, "csv"), photos / "target", SETTINGS, terms=Terms((Rendition("zoom", 40),)))
 
 
 def test_parquet_needs_its_extra(photos, monkeypatch):

@@ -366,8 +366,8 @@ def test_verify_says_why_there_is_nothing_to_compare(tmp_path, source, shared):
     """A file that is absent, one that never was a result, a part of a target and a renamed target are told apart."""
     scan(source, tmp_path / "a.zarr", settings_for(), shared, quiet=True)
     for name, said in (
-        ("absent.tif", "is not there; name a finished scan"),
-        ("page.tif", "it is no result of a scan or a poster"),
+        ("absent.tif", "is not there; name the TARGET of a catalog, of a finished scan or poster, or a bag$"),
+        ("page.tif", "is no TARGET of a catalog, .* nor of a finished scan or poster"),
         ("a.zarr/0/c/0/0/0", "is a part of .*a.zarr, whose record"),
     ):
         with pytest.raises(JobError, match=said) as refused:
