@@ -41,6 +41,8 @@ def result_facts(settings: Settings, behaviour: str) -> dict[str, object]:
     plan = PlanSettings(block=settings.preset.plan.block)
     preset = asdict(replace(settings.preset, name="", plan=plan))
     preset.pop("renditions")  # what a result is called decides no byte of it
+    if not preset["output"]["background"]:
+        del preset["output"]["background"]  # results that were made before there was one keep their key
     return {
         "preset": preset,
         "reference": settings.reference and settings.reference.as_json(),

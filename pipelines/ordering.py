@@ -15,11 +15,12 @@ import click
 
 from pipelines.errors import JobError
 from pipelines.options import Command, optioned
+from refine.background import Rgb, rgb
 from refine.errors import PlanError
 from refine.finish import MEDIA, MediumName
 from refine.ink import INTENTS, Intent, Press, press
 from refine.length import Paper, length, paper
-from refine.order import WHITE, Order, Rgb, check_distance
+from refine.order import Order, check_distance
 from refine.preset import load_preset
 from refine.sheet import ANCHORS, Edge, Mode, Placement, Surround, Turn
 from refine.sight import eye_ppi, usual_distance
@@ -136,7 +137,7 @@ def asked_for(options: dict[str, Any]) -> Asked:
             wish["border"],
         ),
         Surround(wish["wrap"], wish["bleed"], edge, wish["safe"]),
-        background=_colour(options["background"] or "#ffffff"),
+        background=rgb(options["background"] or "#ffffff"),
         rim=rim,
         medium=cast("MediumName | None", options["medium"]),
         distance=distance,
@@ -211,27 +212,11 @@ def _edge(text: str | None, *, wrapped: bool, mode: str) -> tuple[Edge, Rgb | No
     if text in _EDGES:
         return cast("Edge", text), None
     try:
-        return "colour", _colour(text)
+        return "colour", rgb(text)
     except PlanError as error:
         raise PlanError(
             f"--edge is {', '.join(_EDGES[:-1])} or a colour, got {text!r}; write mirror or #336699"
         ) from error
-
-
-def _colour(text: str) -> Rgb:
-    """A colour of sRGB.
-
-    >>> _colour("#336699"), _colour("white")
-    ((51, 102, 153), (255, 255, 255))
-    """
-    named = {"white": WHITE, "black": (0, 0, 0), "grey": (128, 128, 128)}
-    if text.lower() in named:
-        return named[text.lower()]
-    found = re.fullmatch(r"#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})", text.lower())
-    if found is None:
-        raise PlanError(f"{text!r} is no colour; write #336699, white, black or grey")
-    red, green, blue = (int(part, 16) for part in found.groups())
-    return red, green, blue
 
 
 def _crop(text: str | None) -> Window | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import cast, get_args
 
 from refine._version import __version__
+from refine.background import hexed
 from refine.errors import ImageWriteError
 from refine.imagefile import Format, check_fits, encode_image, losses
 from refine.plan import Plan
@@ -131,6 +132,8 @@ def _steps(plan: Plan) -> Iterator[str]:
         assert is_dataclass(step)
         name = re.sub("(?<=[a-z])(?=[A-Z])", "-", type(step).__name__).lower()
         yield " ".join([name, *(f"{field.name}={_said(getattr(step, field.name))}" for field in fields(step))])
+    if plan.background is not None and plan.behind is not None:
+        yield f"flatten background={hexed(plan.background)}"
 
 
 def _said(value: object) -> str:

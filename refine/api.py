@@ -36,8 +36,8 @@ def restore(
     """The array enlarged, cleaned and sharpened as the preset says.
 
     array is (y, x) grey or (y, x, c): grey, grey and alpha, RGB, RGB and alpha; uint8 or uint16, sRGB-encoded;
-    so is what comes back. At most one of scale, long_side and size (height, width) says how large it becomes.
-    settings puts single values over the preset: {"sharpen.amount": "0.6"}.
+    so is what comes back, without alpha where output.background is a colour. At most one of scale, long_side and size
+    (height, width) says how large it becomes. settings puts single values over the preset: {"sharpen.amount": "0.6"}.
 
     Raises ImageReadError for arrays of another shape or type, and what a preset, a chain or a plan raises.
 

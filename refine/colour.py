@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refine.errors import ImageReadError
-from refine.profile import Profile, profile
+from refine.profile import Profile, profile, usable_icc
 from refine.spec import Depth, ImageSpec, Pixels
 
 RELATIVE = 1
@@ -101,10 +101,10 @@ class Treatment:
             case "linear":
                 return _curved(pixels, _encoding(str(pixels.dtype)))
             case "lab":
-                return _transformed(pixels, lab_profile(), "lab", working_profile(), "rgb")
+                return transformed(pixels, lab_profile(), "lab", working_profile(), "rgb")
             case "cmyk":
                 assert self.source_icc is not None
-                return _transformed(pixels, self.source_icc, "cmyk", srgb_profile(), "rgb")
+                return transformed(pixels, self.source_icc, "cmyk", srgb_profile(), "rgb")
             case _:
                 return pixels
 
@@ -114,9 +114,9 @@ class Treatment:
             case "linear":
                 return _curved(pixels, _decoding(wished))
             case "lab":
-                return _transformed(pixels, working_profile(), "rgb", lab_profile(), "lab")
+                return transformed(pixels, working_profile(), "rgb", lab_profile(), "lab")
             case "cmyk":
-                return _narrowed(pixels) if wished == "uint8" else pixels
+                return narrowed(pixels) if wished == "uint8" else pixels
             case _:
                 return pixels
 
@@ -175,7 +175,23 @@ def _timeless(made: bytes) -> bytes:
     return bytes(made[:24]) + bytes(12) + bytes(made[36:])
 
 
-def _transformed(pixels: Pixels, source: bytes, space: str, target: bytes, target_space: str) -> Pixels:
+def encoding(spec: ImageSpec) -> bytes:
+    """The profile of an image's pixels. Without one of their own, RGB and grey are taken for sRGB."""
+    if spec.space == "lab":
+        return lab_profile()
+    own = usable_icc(spec.icc, spec.model)
+    return own if own is not None else srgb_profile()
+
+
+def cms_space(spec: ImageSpec) -> str:
+    """What imagecodecs calls an image's pixels beside `encoding`: grey without a profile of its own is R = G = B."""
+    if spec.space in ("cmyk", "lab"):
+        return spec.space
+    return "gray" if spec.model == "grey" and usable_icc(spec.icc, "grey") is not None else "rgb"
+
+
+def transformed(pixels: Pixels, source: bytes, space: str, target: bytes, target_space: str) -> Pixels:
+    """Pixels by littlecms, 16 bit: relative colorimetric, black point compensated. Spaces are imagecodecs' words."""
     converted = imagecodecs.cms_transform(
         np.ascontiguousarray(pixels),
         source,
@@ -218,11 +234,11 @@ def _curved(pixels: Pixels, table: Pixels) -> Pixels:
     if channels in (2, 4):
         alpha = pixels[:, :, -1]
         if table.dtype != pixels.dtype:
-            alpha = alpha.astype(np.uint16) * 257 if table.dtype == np.uint16 else _narrowed(alpha)
+            alpha = alpha.astype(np.uint16) * 257 if table.dtype == np.uint16 else narrowed(alpha)
         curved[:, :, -1] = alpha
     return curved
 
 
-def _narrowed(pixels: Pixels) -> Pixels:
+def narrowed(pixels: Pixels) -> Pixels:
     """16 bits to the nearest 8."""
     return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)

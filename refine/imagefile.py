@@ -179,7 +179,9 @@ def check_fits(spec: ImageSpec, format: str) -> None:  # noqa: A002  the word of
         what = {"cmyk": "CMYK", "lab": "Lab"}[model]
         raise ImageWriteError(f"{name} is not written in {what}; use TIFF, or convert the image to RGB first")
     if format == "jpeg" and spec.has_alpha:
-        raise ImageWriteError("JPEG holds no alpha; use PNG or TIFF, or flatten the image first")
+        raise ImageWriteError(
+            "JPEG holds no alpha; lay it on a colour with --set output.background=#ffffff, or use PNG, WebP or TIFF"
+        )
     if format in ("jpeg", "webp", "avif") and spec.dtype == "uint16":
         bits = "at most 12" if format == "avif" else "8"
         raise ImageWriteError(f"{name} holds {bits} bits, the image has 16; use PNG, TIFF or JPEG XL, or 8 bits")

@@ -13,10 +13,9 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from refine.colour import lab_profile, srgb_profile
+from refine.colour import cms_space, encoding, lab_profile, srgb_profile
 from refine.errors import PlanError
-from refine.metadata import usable_icc
-from refine.profile import profile
+from refine.profile import profile, usable_icc
 from refine.spec import Depth, ImageSpec, Pixels
 
 Intent = Literal["perceptual", "relative", "saturation", "absolute"]
@@ -79,18 +78,10 @@ def press(icc: bytes, name: str, intent: Intent = "relative", *, black_point: bo
     return made
 
 
-def encoding(spec: ImageSpec) -> bytes:
-    """The profile of an image's pixels. Without one of their own, RGB and grey are taken for sRGB."""
-    if spec.space == "lab":
-        return lab_profile()
-    own = usable_icc(spec.icc, spec.model)
-    return own if own is not None else srgb_profile()
-
-
 def inked(pixels: Pixels, spec: ImageSpec, onto: Press, depth: Depth) -> Pixels:
     """Pixels (y, x, c) of an opaque image, 16 bit, as a press takes them. spec says what they are, not how many."""
     result = np.empty((*pixels.shape[:2], onto.channels), depth)
-    source, space = encoding(spec), _space(spec)
+    source, space = encoding(spec), cms_space(spec)
     for y in range(0, len(pixels), _ROWS):
         band = _entered(pixels[y : y + _ROWS], spec)
         result[y : y + _ROWS] = _converted(band, source, space, onto, depth)
@@ -112,7 +103,7 @@ def beyond(pixels: Pixels, spec: ImageSpec, onto: Press, y: int, x: int) -> int:
     looked = pixels[-y % _APART :: _APART, -x % _APART :: _APART]
     if not looked.size:
         return 0
-    source, space = encoding(spec), _space(spec)
+    source, space = encoding(spec), cms_space(spec)
     colorimetric = Press(onto.icc, "relative", onto.black_point)
     looked = _entered(np.ascontiguousarray(looked), spec)
     meant = _lab(_transformed(looked, source, space, lab_profile(), "lab", colorimetric))
@@ -121,39 +112,13 @@ def beyond(pixels: Pixels, spec: ImageSpec, onto: Press, y: int, x: int) -> int:
     return int((((meant - came) ** 2).sum(axis=2) > _FAR**2).sum())
 
 
-def coloured(rgb: tuple[int, int, int], spec: ImageSpec) -> Pixels:
-    """A colour of sRGB (8 bits) as one 16-bit pixel (1, 1, c) of an image, alpha aside.
-
-    Raises PlanError where the image is grey and the colour is not.
-    """
-    wanted = np.array([[rgb]], np.uint16) * 257
-    if spec.model == "grey" and len(set(rgb)) > 1:
-        raise PlanError(f"the picture is grey, but the colour beside it is not: #{bytes(rgb).hex()}; name a grey")
-    if spec.space != "lab" and usable_icc(spec.icc, spec.model) is None:
-        return wanted[:, :, :1] if spec.model == "grey" else wanted
-    if rgb == (255, 255, 255) and spec.space != "lab":
-        # White is white, whatever a profile's white point does to it on the way.
-        return np.full((1, 1, 1 if spec.model == "grey" else 3), 65535, np.uint16)
-    plain = Press(encoding(spec), "relative", black_point=True)
-    return _transformed(wanted, srgb_profile(), "rgb", plain.icc, _space(spec), plain)
-
-
 def proofed(pixels: Pixels, spec: ImageSpec, *, paper_white: bool = False) -> Pixels:
     """Pixels of an image as a screen shows what is printed of them: 8 bits, sRGB, (y, x, 3).
 
     paper_white: as light and as coloured as the paper is; otherwise paper is shown as white.
     """
     seen = Press(srgb_profile(), "absolute" if paper_white else "relative", black_point=not paper_white)
-    return np.asarray(_transformed(pixels, encoding(spec), _space(spec), seen.icc, "rgb", seen, "uint8"))
-
-
-def _space(spec: ImageSpec) -> str:
-    """What imagecodecs calls the pixels that `_entered` gives."""
-    if spec.space == "cmyk":
-        return "cmyk"
-    if spec.space == "lab":
-        return "lab"
-    return "gray" if spec.model == "grey" and usable_icc(spec.icc, "grey") is not None else "rgb"
+    return np.asarray(_transformed(pixels, encoding(spec), cms_space(spec), seen.icc, "rgb", seen, "uint8"))
 
 
 def _entered(pixels: Pixels, spec: ImageSpec) -> Pixels:

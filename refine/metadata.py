@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from refine.spec import ImageSpec, Model, Pixels, Resolution
+from refine.profile import usable_icc
+from refine.spec import ImageSpec, Pixels, Resolution
 
 _ORIENTATION, _X, _Y, _UNIT = 274, 282, 283, 296
 _MAX_ENTRIES = 1000
 _FORMATS = {3: ("H", 2), 4: ("I", 4), 5: ("II", 8)}
 """EXIF field type: struct letters and bytes of SHORT, LONG and RATIONAL. No other kind is needed."""
 _UNITS: dict[int, Literal["inch", "cm", "none"]] = {1: "none", 2: "inch", 3: "cm"}
-_ICC_HEADER = 128
-_ICC_SPACES: dict[Model, bytes] = {"grey": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK", "lab": b"Lab "}
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 """Signature and number of the Photoshop resource that holds IPTC records."""
 
@@ -137,17 +136,6 @@ def density(found: Resolution, per_inch: float, per_cm: float) -> tuple[int, int
         return max(1, ratio.numerator), max(1, ratio.denominator)
     unit = per_inch if found.unit == "inch" else per_cm
     return max(1, round(found.x * unit)), max(1, round(found.y * unit))
-
-
-def usable_icc(profile: bytes | None, model: Model) -> bytes | None:
-    """The profile, byte for byte, or None where it is no ICC profile or one for another kind of pixels.
-
-    A CMYK profile on RGB pixels, or an RGB one on grey, says nothing true of them; readers differ in what they
-    make of it, so it is not handed on.
-    """
-    if profile is None or len(profile) <= _ICC_HEADER or profile[36:40] != b"acsp":
-        return None
-    return profile if profile[16:20] == _ICC_SPACES[model] else None
 
 
 def with_icc(spec: ImageSpec, profile: bytes | None) -> ImageSpec:

@@ -11,11 +11,12 @@ from hashlib import sha256
 import numpy as np
 
 from refine.assessment import Assessment
+from refine.background import WHITE, Rgb, coloured
 from refine.colour import srgb_profile
 from refine.decide import Decision
 from refine.errors import PlanError
 from refine.finish import MediumName
-from refine.ink import Press, coloured, note
+from refine.ink import Press, note
 from refine.length import Paper, millimetres, said
 from refine.plan import MAX_SIDE, Plan
 from refine.preset import Preset
@@ -25,8 +26,6 @@ from refine.sight import usual_distance
 from refine.spec import Depth, ImageSpec, Resolution
 from refine.window import Window
 
-Rgb = tuple[int, int, int]
-WHITE: Rgb = (255, 255, 255)
 MAX_PPI = 4800
 """px per inch; no printer places more."""
 _PRESS_MEM = 16_000_000
@@ -73,6 +72,11 @@ class Order:
             raise PlanError(f"a print has 1 to {MAX_PPI} px per inch, asked for {float(self.ppi):g}; check --ppi")
         if self.distance is not None:
             check_distance(self.distance)
+        if self.preset.output.background:
+            raise PlanError(
+                "a poster has a background of its own: name it with --background, and leave output.background out "
+                "(--set output.background= does, whatever the preset says)"
+            )
         if min(self.surround.wrap, self.surround.bleed, self.surround.safe, self.placement.border) < 0:
             raise PlanError("wrap, bleed, safe area and border are lengths from 0 on")
 

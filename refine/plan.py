@@ -11,13 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from refine.background import Rgb, behind, hexed
 from refine.boxes import STRIP_PX, Boxes
 from refine.chain import Chain
 from refine.colour import Treatment, treatment
 from refine.errors import PlanError
 from refine.program import Layout, Program, Taps2, compiled
 from refine.resample import Axis, Resample
-from refine.spec import Depth, ImageSpec
+from refine.spec import Depth, ImageSpec, Pixels
 from refine.window import Tile, Window, even_grid, grid
 
 Cuts = tuple[tuple[int, int], ...]
@@ -57,6 +58,8 @@ class Plan:
     asked: tuple[Cuts, Cuts] | None = None
     """Rows, and columns, of the result that windows are made of, where these are not the tiles; start and stop of
     each, none longer than a tile."""
+    background: Rgb | None = None
+    """What a picture with alpha is laid on at the very end; None: its alpha stays."""
 
     @cached_property
     def colour(self) -> Treatment:
@@ -92,6 +95,26 @@ class Plan:
     @cached_property
     def result(self) -> ImageSpec:
         """What is written, metadata still as the source has them."""
+        made = self._restored
+        if self.background is None or self.behind is None:
+            return made
+        channels = self.behind.shape[2]
+        icc = made.icc if channels == made.channels - 1 else None
+        return replace(made, channels=channels, icc=icc, notes=(*made.notes, f"laid on {hexed(self.background)}"))
+
+    @cached_property
+    def behind(self) -> Pixels | None:
+        """What transparent pixels show: one pixel (1, 1, c) in encoding and depth of the result. None: alpha stays.
+
+        Raises PlanError where the background cannot be said in the encoding of the picture.
+        """
+        if self.background is None or not self._restored.has_alpha:
+            return None
+        return behind(self.background, self._restored)
+
+    @cached_property
+    def _restored(self) -> ImageSpec:
+        """What the chain makes; alpha, where the source has it, is still there."""
         height, width = self.output
         space: Literal["additive", "lab"] = "lab" if self.source.space == "lab" else "additive"
         notes = (*self.source.notes, self.colour.note) if self.colour.note else self.source.notes
@@ -315,8 +338,9 @@ def planned(
     tile: int = 2048,
     block: int = 512,
     allowed_mem: int | None = None,
+    background: Rgb | None = None,
 ) -> Plan:
-    """The plan that makes `output` (height, width, px) of `source`.
+    """The plan that makes `output` (height, width, px) of `source`, laid on a background where it has alpha.
 
     tile and block are sides in output px. Raises PlanError where a task would need more than allowed_mem bytes
     (naming the largest tile that fits), and for sizes that no chain can give.
@@ -330,7 +354,7 @@ def planned(
     if source.space == "lab" and dtype == "uint8":
         msg = "L*a*b* is written in 16 bits, asked for uint8; leave output.dtype at 'source'"
         raise PlanError(msg)
-    plan = Plan(chain, source, output, dtype or source.dtype, tile, min(block, tile))
+    plan = Plan(chain, source, output, dtype or source.dtype, tile, min(block, tile), background=background)
     plan = replace(plan, block=_block(plan))
     if allowed_mem is not None and plan.projected_mem > allowed_mem:
         raise PlanError(_too_much(plan, allowed_mem))

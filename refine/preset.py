@@ -5,19 +5,19 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from refine import resources
+from refine.background import hexed, rgb
 from refine.chain import Order
-from refine.errors import PresetError
+from refine.errors import PlanError, PresetError
 from refine.finish import MediumName
 from refine.spec import Depth
+from refine.typed import Toml, typed
 
 Auto = Literal["auto"] | float
 """A strength, or the word for the one that suits the image."""
-Toml = str | int | float | bool | list["Toml"] | dict[str, "Toml"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +165,20 @@ class OutputSettings:
     """Whether WebP and JPEG XL keep every value; quality means nothing then."""
     metadata: Literal["keep", "strip"] = "keep"
     """`keep`: EXIF, XMP and IPTC as far as they hold for the result, and what was done, in XMP. `strip`: none."""
+    background: str = ""
+    """What a picture with alpha is laid on, `#rrggbb` of sRGB or a name; empty: alpha is kept."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             msg = f"output.quality is 1 to 100, got {self.quality}"
             raise PresetError(msg)
+        if self.background:
+            try:
+                # One form for all its names: the same bytes have the same key.
+                object.__setattr__(self, "background", hexed(rgb(self.background)))
+            except PlanError as error:
+                msg = f"output.background is a colour, or empty to keep alpha: {error}"
+                raise PresetError(msg) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +255,7 @@ def load_preset(name: str | Path = "balanced", settings: Mapping[str, str] | Non
         _check_setting(key, value)
         _put(table, key, _parsed(key, value))
     renditions = _renditions(table.pop("renditions", {}), label)
-    preset = _typed(Preset, {"name": label.removesuffix(".toml"), **table}, label, "")
+    preset = typed(Preset, {"name": label.removesuffix(".toml"), **table}, label, "")
     assert isinstance(preset, Preset)
     return replace(preset, renditions=renditions)
 
@@ -260,7 +269,7 @@ def _renditions(table: Toml, label: str) -> tuple[RenditionSettings, ...]:
     for name, inner in table.items():
         assert isinstance(inner, dict)
         given: dict[str, Toml] = {**inner, "name": name}
-        made.append(_typed(RenditionSettings, given, label, f"renditions.{name}"))
+        made.append(typed(RenditionSettings, given, label, f"renditions.{name}"))
     return tuple(one for one in made if isinstance(one, RenditionSettings))
 
 
@@ -269,7 +278,7 @@ def adjusted(preset: Preset, settings: Mapping[str, Toml], label: str = "a setti
     table = _table(preset)
     for key, value in settings.items():
         _put(table, key, value)
-    made = _typed(Preset, table, label, "")
+    made = typed(Preset, table, label, "")
     assert isinstance(made, Preset)
     return replace(made, renditions=preset.renditions)
 
@@ -290,7 +299,7 @@ def _check_setting(key: str, value: str) -> None:
     alone: dict[str, Toml] = {}
     _put(alone, key, _parsed(key, value))
     _renditions(alone.pop("renditions", {}), "--set")
-    _typed(Preset, alone, "--set" if key else "a setting", "")
+    typed(Preset, alone, "--set" if key else "a setting", "")
 
 
 def preset_names() -> list[str]:
@@ -347,52 +356,3 @@ def _put(table: dict[str, Toml], key: str, value: Toml) -> None:
             raise PresetError(msg)
         table = inner
     table[last] = value
-
-
-def _typed(kind: type, value: Toml, label: str, key: str) -> object:
-    """The value as `kind`: a settings class, a literal, a tuple of texts, or a plain type."""
-    if not is_dataclass(kind):
-        return _plain(kind, value, label, key)
-    if not isinstance(value, dict):
-        msg = f"{label}: {key} is a table, got {value!r}"
-        raise PresetError(msg)
-    hints = get_type_hints(kind)
-    for name in value:
-        if name not in hints:
-            raise PresetError(_unknown(label, f"{key}.{name}".lstrip("."), name, list(hints)))
-    return kind(
-        **{name: _typed(hints[name], inner, label, f"{key}.{name}".lstrip(".")) for name, inner in value.items()}
-    )
-
-
-def _plain(kind: object, value: Toml, label: str, key: str) -> object:
-    options = get_args(kind) if get_origin(kind) not in (tuple, Literal) else (kind,)
-    for option in options or (kind,):
-        if get_origin(option) is Literal and value in get_args(option):
-            return value
-        if get_origin(option) is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(option, type) and option is not float and type(value) is option:
-            return value
-    msg = f"{label}: {key} is {_wanted(options or (kind,))}, got {value!r}"
-    raise PresetError(msg)
-
-
-def _wanted(options: tuple[object, ...]) -> str:
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    named = []
-    for option in options:
-        if get_origin(option) is Literal:
-            named += [repr(value) for value in get_args(option)]
-        else:
-            named.append(words.get(option, "a list of texts") if isinstance(option, type) else "a list of texts")
-    return " or ".join(named)
-
-
-def _unknown(label: str, key: str, name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.4)
-    nearest = ".".join([*key.split(".")[:-1], *near])
-    hint = f"did you mean {nearest!r}?" if near else f"known here: {', '.join(known)}"
-    return f"{label}: unknown key {key!r}; {hint}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from refine.background import flattened
 from refine.ink import beyond, inked
 from refine.order import SheetPlan
 from refine.session import Engine
@@ -16,7 +17,7 @@ from refine.tiles import restored_window
 from refine.window import Window
 
 _BAND = 128
-"""Rows that are blended at once: temporary arrays stay small."""
+"""Rows that are narrowed at once: temporary arrays stay small."""
 
 
 def printed_window(source: Pixels, plan: SheetPlan, window: Window, engine: Engine | None = None) -> tuple[Pixels, int]:
@@ -50,27 +51,13 @@ def sheet_window(source: Pixels, plan: SheetPlan, window: Window, engine: Engine
         pixels[:] = np.array(plan.background, np.uint16)
     if wanted.area:
         restored = restored_window(source, plan.plan, wanted, engine)
-        pixels[seen.within(content).slices] = _flattened(restored, plan.background)
+        pixels[seen.within(content).slices] = flattened(restored, np.array([[plan.background]], np.uint16))
         del restored
     rows, columns = sheet.folds(window)
     pixels = _folded(_folded(pixels, rows, 0), columns, 1)
     if sheet.edge == "colour":
         _paint_around(pixels, sheet.front.clip(window).within(window), plan.rim)
     return pixels
-
-
-def _flattened(pixels: Pixels, background: tuple[int, ...]) -> Pixels:
-    """Pixels laid over the background where they are transparent: (c alpha + b (1 - alpha)), to the nearest level."""
-    if pixels.shape[2] not in (2, 4):
-        return pixels
-    opaque = np.empty((*pixels.shape[:2], pixels.shape[2] - 1), np.uint16)
-    behind = np.array(background, np.uint32)
-    for y in range(0, len(pixels), _BAND):
-        band = pixels[y : y + _BAND].astype(np.uint32)
-        alpha = band[:, :, -1:]
-        # 65535 * 65535 + 32767 still fits 32 bits.
-        opaque[y : y + _BAND] = (band[:, :, :-1] * alpha + behind * (65535 - alpha) + 32767) // 65535
-    return opaque
 
 
 def _folded(pixels: Pixels, fold: Fold, axis: int) -> Pixels:

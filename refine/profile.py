@@ -5,7 +5,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from refine.spec import Model
+
 _HEADER = 128
+_SPACES: dict[Model, bytes] = {"grey": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK", "lab": b"Lab "}
 _CURVES = (b"rTRC", b"gTRC", b"bTRC", b"kTRC")
 _NEARLY = 0.02
 """How far a curve may lie from a straight line and still be one, full scale = 1."""
@@ -34,6 +37,17 @@ def profile(icc: bytes) -> Profile:
         return Profile(space, bool(curves) and all(_straight(curve) for curve in curves))
     except (struct.error, UnicodeDecodeError):
         return Profile("", linear=False)
+
+
+def usable_icc(icc: bytes | None, model: Model) -> bytes | None:
+    """The profile, byte for byte, or None where it is no ICC profile or one for another kind of pixels.
+
+    A CMYK profile on RGB pixels, or an RGB one on grey, says nothing true of them; readers differ in what they
+    make of it, so it is not handed on.
+    """
+    if icc is None or len(icc) <= _HEADER or icc[36:40] != b"acsp":
+        return None
+    return icc if icc[16:20] == _SPACES[model] else None
 
 
 def _straight(curve: bytes) -> bool:

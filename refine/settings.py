@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from refine.assessment import Assessment
+from refine.background import rgb
 from refine.chain import Chain
 from refine.decide import Decision, decide, number
 from refine.denoise import GuidedDenoise, denoise_radius
@@ -85,18 +86,24 @@ class Settings:
             why = decision.reasons[0].removeprefix("size: ")
             msg = f"too weak for this size: {why}; or mean it with --set decide.too_weak=flag"
             raise PlanError(msg)
-        if self.reference is None or found is None or found.look is None:
-            return decision
-        told = explained(found.look, self.reference, self.preset.tone.match)
-        return replace(decision, reasons=(*decision.reasons, told))
+        told: list[str] = []
+        if self.reference is not None and found is not None and found.look is not None:
+            told.append(explained(found.look, self.reference, self.preset.tone.match))
+        if spec.has_alpha and self.preset.output.background:
+            shown = self.preset.output.background
+            told.append(f"background: output.background was set to {shown}: the picture is laid on it, alpha goes")
+        return replace(decision, reasons=(*decision.reasons, *told))
 
     def plan(self, spec: ImageSpec, found: Assessment | None = None) -> Plan:
         """The plan of one image, as assessed; unassessed, the plan that costs most. Raises ChainError or PlanError."""
         output = self.size.of(spec)
-        cut = self.preset.plan
-        dtype = None if self.preset.output.dtype == "source" else self.preset.output.dtype
+        cut, wished = self.preset.plan, self.preset.output
+        dtype = None if wished.dtype == "source" else wished.dtype
         chain = chain_for(self.decided(spec, found).preset, spec, output, self.tone(found))
-        return planned(chain, spec, output, dtype=dtype, tile=cut.tile, block=cut.block, allowed_mem=cut.allowed_mem)
+        return planned(
+            chain, spec, output, dtype=dtype, tile=cut.tile, block=cut.block, allowed_mem=cut.allowed_mem,
+            background=rgb(wished.background) if wished.background else None,
+        )  # fmt: skip
 
     def tone(self, found: Assessment | None) -> Tone:
         """The final adjustments of one image: those of the preset, or those that bring it nearer to the reference."""

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from refine.background import flattened
 from refine.boxes import Floats, read_boxed
 from refine.errors import NonFiniteError
 from refine.plan import Plan
@@ -82,7 +83,8 @@ def _restored_block(pixels: Pixels | Floats, around: Window, plan: Plan, block: 
             "nothing of this image was written: check the network and the strengths"
         )
         raise NonFiniteError(msg)
-    return plan.colour.left(restored, plan.dtype)
+    made = plan.colour.left(restored, plan.dtype)
+    return made if plan.behind is None else flattened(made, plan.behind)
 
 
 def _bounds(windows: list[Window]) -> Window:

@@ -181,7 +181,10 @@ def test_what_the_format_cannot_hold_is_refused_before_decoding(tmp_path, called
     data[middle : middle + 200] = bytes(200)
     source.write_bytes(data)
     code, _, err = called("restore", source, tmp_path / "b.jpg")
-    assert (code, "JPEG holds no alpha; use PNG or TIFF" in err) == (cli.FAILED, True)
+    assert (code, "JPEG holds no alpha; lay it on a colour with --set output.background=#ffffff" in err) == (
+        cli.FAILED,
+        True,
+    )
 
 
 def test_plan_prints_the_contract_and_writes_nothing(tmp_path, called):

@@ -11,9 +11,10 @@ from inkprofile import ink_profile, press_profile
 from PIL import Image, ImageCms
 from strategies_files import picture
 
+from refine.background import coloured
 from refine.colour import srgb_profile
 from refine.errors import PlanError
-from refine.ink import INTENTS, Press, beyond, coloured, inked, looked_at, press, proofed
+from refine.ink import INTENTS, Press, beyond, inked, looked_at, press, proofed
 from refine.spec import ImageSpec
 from refine.window import grid
 

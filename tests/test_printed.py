@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from inkprofile import press_profile
 from strategies_files import picture
 
-from refine import printed
 from refine.assess import assess
+from refine.background import coloured
 from refine.errors import PlanError
-from refine.ink import coloured, inked, press
+from refine.ink import inked, press
 from refine.length import length, paper
 from refine.order import Order
 from refine.plan import Plan
@@ -104,17 +104,6 @@ def test_blocks_of_a_sheet_read_all_they_need(height, width, wrap, edge, tile):
             assert block.read.contains(plan.plan.source_window(block.write))
             shapes.add((block.read.height, block.read.width))
     assert len(shapes) == 1
-
-
-def test_flattening_is_to_the_nearest_level():
-    """c alpha + b (1 - alpha), worked out in whole numbers, for all kinds of alpha."""
-    rng = np.random.default_rng(1)
-    pixels = rng.integers(0, 65536, (40, 50, 4), np.uint16)
-    pixels[:5, :, 3], pixels[5:10, :, 3] = 0, 65535
-    behind = (65535, 300, 1)
-    colour, alpha = pixels[..., :3].astype(object), pixels[..., 3:].astype(object)
-    exact = (2 * (colour * alpha + np.array(behind, object) * (65535 - alpha)) + 65535) // (2 * 65535)
-    assert (printed._flattened(pixels, behind) == exact).all()
 
 
 def test_face_is_the_plain_loop_s():
