@@ -29,7 +29,7 @@ from pipelines.posting import poster
 from pipelines.preview import foreseen
 from pipelines.reporting import report, retry
 from pipelines.single import restore_file
-from pipelines.summary import printable
+from pipelines.summary import duration, printable
 from pipelines.talk import FAILED, INTERRUPTED, OK, WRONG, conclude, listen, say
 from pipelines.targets import target_named
 from pipelines.verifying import is_catalog, verified_catalog
@@ -349,15 +349,6 @@ def _plan_facts(made: Plan, file_format: str) -> dict[str, Any]:
     }
 
 
-def _rounded(seconds: float) -> str:
-    """Seconds as exactly as an estimate is.
-
-    >>> _rounded(25.234), _rounded(1.26), _rounded(0.04)
-    ('25', '1.3', '0.04')
-    """
-    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
-
-
 def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
     height, width = made.output
     exact = "tiles give the bytes of the whole" if made.exact else f"approximate: {facts['why']}"
@@ -369,7 +360,7 @@ def _plan_text(made: Plan, facts: dict[str, Any]) -> str:
             f"tiles    {made.tile_count} of {min(made.tile, max(height, width))} px, blocks of {made.block} px",
             f"halo     {made.halo} px of the source; {exact}",
             f"memory   {made.projected_mem / 1e6:.0f} MB a task",
-            f"work     about {_rounded(facts['seconds_estimate'])} s on one core",
+            f"work     about {duration(facts['seconds_estimate'])} on one core",
         ]
     )
 

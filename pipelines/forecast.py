@@ -9,7 +9,7 @@ from pipelines.estimate import cost_s, file_nbytes
 from pipelines.output import output_format
 from pipelines.place import Found, Place, Spot, place_of, spot_of
 from pipelines.planning import REASONS, Planned, Stale
-from pipelines.summary import printable
+from pipelines.summary import counted, duration, printable
 from refine.decoder import Decoder
 from refine.errors import RefineError
 
@@ -61,7 +61,7 @@ class Forecast:
 
     def lines(self) -> Iterator[str]:
         """As it is told."""
-        counts = f"{_some(self.images, 'image')}, {_some(self.results, 'result')}"
+        counts = f"{counted(self.images, 'image')}, {counted(self.results, 'result')}"
         yield f"catalog  {counts}: {self.unchanged} unchanged, {self.stale} to make"
         for why, count in self.why.items():
             shown = ", ".join(self.examples.get(why, []))
@@ -70,13 +70,13 @@ class Forecast:
             mark = "" if one["asked"] else " (not asked for)"
             yield printable(f"differs  {one['count']}: {'; '.join(one['what'])}{mark}")  # type: ignore[arg-type]
         if self.gone:
-            yield f"gone     {_some(self.gone, 'result')} that SOURCE has no more; --prune removes them"
+            yield f"gone     {counted(self.gone, 'result')} that SOURCE has no more; --prune removes them"
         if self.quarantined:
-            yield f"quarant. {_some(self.quarantined, 'image')} that took their worker down"
+            yield f"quarant. {counted(self.quarantined, 'image')} that took their worker down"
         if self.skipped:
-            yield f"skipped  {_some(self.skipped, 'other file')}"
+            yield f"skipped  {counted(self.skipped, 'other file')}"
         px = f"{self.output_px / 1e6:.0f} Mpx"
-        yield f"work     about {_clock(self.seconds_estimate)} on one core ({self.basis}), {px}"
+        yield f"work     about {duration(self.seconds_estimate)} on one core ({self.basis}), {px}"
         yield f"disk     about {self.bytes_estimate / 1e9:.2f} GB of results"
 
 
@@ -140,13 +140,3 @@ def _work(plan: Planned, source: Place, stale: int) -> tuple[int, float, int, st
 
 def _named(stale: Stale) -> str:
     return stale.wanted.rendition.output(stale.source.path)
-
-
-def _some(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

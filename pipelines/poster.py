@@ -22,7 +22,7 @@ from pipelines.pagerun import PYRAMID, Job, PageWork, Run, carried_out, check_ap
 from pipelines.pagetasks import Common, shard_group
 from pipelines.printfiles import Form, Prints
 from pipelines.sources import Source
-from pipelines.summary import Summary, byte_size, counted
+from pipelines.summary import Summary, byte_size, counted, duration
 from pipelines.tasks import behaviour
 from refine.assess import assess
 from refine.assessment import Assessment
@@ -80,7 +80,7 @@ class Offer:
             *self.promise.lines(),
             (
                 f"work       {counted(self.plan.tile_count, 'tile')} of {self.plan.tile} px{split}, "
-                f"about {_time(self.seconds)} on one core; "
+                f"about {duration(self.seconds)} on one core; "
                 f"{self.worker_mem / 1e6:.0f} MB a worker, {self.decoder_mem / 1e6:.0f} MB its decoder; "
                 f"{byte_size(self.disk_nbytes)} of disk"
             ),
@@ -304,7 +304,3 @@ def _words(offer: Offer, plan: SheetPlan, share: float | None) -> Sequence[str]:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= 0.001 or share == 0 else "less than 0.1%"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

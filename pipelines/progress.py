@@ -11,6 +11,8 @@ from threading import RLock
 
 from tqdm import tqdm
 
+from pipelines.summary import duration
+
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 10.0
@@ -60,7 +62,7 @@ class Progress:
         if not self._worked:
             return said
         left = (self._total - self._settled) * spent / self._worked
-        return f"{said}, about {_clock(left)} left"
+        return f"{said}, about {duration(left)} left"
 
     def close(self) -> None:
         """Take the bar down."""
@@ -76,9 +78,3 @@ def shown(total: int, *, unit: str = "image", quiet: bool = False) -> Iterator[P
         yield progress
     finally:
         progress.close()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.page import Compared, Pictures, Told, embedded, page, page_data, pictures
 from pipelines.runs import Run, when
+from pipelines.summary import byte_size, duration
 from pipelines.tally import Row, Tally
 from pipelines.thumbnail import Comparison, file_name, read_comparison, write_comparison
 from refine.errors import RefineError
@@ -127,7 +128,7 @@ def _run_figures(run: Run) -> dict[str, Any]:
         _card("failed", f"{len(said['failed']):,}", style="bad" if said["failed"] else ""),
         _card("quarantined", f"{len(said['quarantined']):,}", style="bad" if said["quarantined"] else ""),
         _card("flagged", f"{len(said['flagged']):,}", "deserve a look", style="warn" if said["flagged"] else ""),
-        _card("wall time", _clock(seconds), f"{workers} worker{'s' if workers > 1 else ''}"),
+        _card("wall time", duration(seconds), f"{workers} worker{'s' if workers > 1 else ''}"),
         _card("made", f"{px / 1e6:,.1f} Mpx"),
     ]
     if said["left"]:
@@ -144,8 +145,8 @@ def _run_figures(run: Run) -> dict[str, Any]:
 def _catalog_figures(found: Tally) -> dict[str, Any]:
     counts = found.states
     cards = [
-        _card("results", f"{counts['done']:,}", f"{found.output_px / 1e6:,.1f} Mpx, {_weight(found.output_nbytes)}"),
-        _card("work in them", _clock(found.seconds), "of one worker"),
+        _card("results", f"{counts['done']:,}", f"{found.output_px / 1e6:,.1f} Mpx, {byte_size(found.output_nbytes)}"),
+        _card("work in them", duration(found.seconds), "of one worker"),
         _card(
             "without a result", f"{found.total - counts['done']:,}", style="bad" if found.total > counts["done"] else ""
         ),
@@ -161,23 +162,6 @@ def _made(run: Run) -> dict[str, Any]:
     machine = {name: run.machine[name] for name in _GAUGED if name in run.machine}
     run_facts = {"source": run.source, "target": run.target, "began": run.started, "ended": run.ended}
     return {"Run": run_facts, "Machine and versions": machine | run.versions, "Settings": run.settings}
-
-
-def _clock(seconds: float) -> str:
-    """A time in words.
-
-    >>> _clock(3.21), _clock(75), _clock(7300)
-    ('3.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _weight(nbytes: int) -> str:
-    return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.1f} MB"
 
 
 class _Shown:

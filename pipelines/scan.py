@@ -18,7 +18,7 @@ from pipelines.identity import result_facts
 from pipelines.output import output
 from pipelines.pagerun import PYRAMID, Job, PageWork, Run, carried_out, check_apart
 from pipelines.pagetasks import Common
-from pipelines.summary import Summary, byte_size, counted
+from pipelines.summary import Summary, byte_size, counted, duration
 from pipelines.tasks import behaviour
 from refine.plan import Plan
 from refine.session import Engine, check_available
@@ -94,10 +94,10 @@ def _tell(run: Run, work: PageWork, settings: Settings, form: str) -> None:
     taken_in = work.spec.nbytes if page.ingested else 0
     logger.warning(
         "page %d: %d x %d px from %d x %d: %s; %s, %.0f MB a worker and %.0f MB its decoder, %s of disk, "
-        "%.0f s on one core",
+        "%s on one core",
         *(page.number + 1, plan.output[1], plan.output[0], plan.source.width, plan.source.height),
         *(decision.action, counted(plan.tile_count, "tile"), pagetasks.worker_mem(page.source, plan) / 1e6),
-        *(pagetasks.decoder_mem(page.source, plan) / 1e6, byte_size(needed + taken_in), cost_s(plan)),
+        *(pagetasks.decoder_mem(page.source, plan) / 1e6, byte_size(needed + taken_in), duration(cost_s(plan))),
     )
     for reason in decision.reasons:
         logger.info("page %d: %s", page.number + 1, reason)

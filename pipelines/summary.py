@@ -158,6 +158,21 @@ def byte_size(nbytes: float) -> str:
     return f"{value:.3g} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """A time for people, measured or estimated.
+
+    >>> duration(0.04), duration(3.21), duration(41.2), duration(75), duration(7300)
+    ('0.04 s', '3.2 s', '41 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 9.95:
+        return f"{round(seconds, 2):.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def printable(text: str) -> str:
     r"""Text for one line of a terminal, whatever bytes a file's name has.
 

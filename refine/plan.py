@@ -392,7 +392,7 @@ def _too_much(plan: Plan, allowed_mem: int) -> str:
 
 
 def nbytes_said(nbytes: int) -> str:
-    """Bytes as people say them, rounded up.
+    """Bytes as people say them, rounded up and finely: what is needed must not read like what is allowed.
 
     >>> nbytes_said(1_499_999_999), nbytes_said(16_281_500_000)
     ('1500 MB', '16.3 GB')
