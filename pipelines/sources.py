@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,12 +171,14 @@ def check_digest(path: Path, before: str) -> None:
 
 
 def decoder(limits: Limits) -> Decoder:
-    """The decoder of this thread. It ends with its process."""
+    """The decoder of this thread. It ends with its thread, or with the process."""
     found: Decoder | None = getattr(_local, "decoder", None)
     if found is None or found.limits != limits:
         if found is not None:
-            found.close()
+            _local.end()
         found = _local.decoder = Decoder(limits)
+        # Left to itself its child would stay, at the latest as a zombie, until somebody starts another process.
+        _local.end = weakref.finalize(threading.current_thread(), found.close)
     return found
 
 

@@ -108,7 +108,6 @@ def test_opened_serves_threads(tmp_path):
 
     def read(number):
         found[number] = opened[number : number + 20, 0:70]
-        sources.decoder(SCAN_LIMITS).close()
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -117,6 +116,24 @@ def test_opened_serves_threads(tmp_path):
         thread.join()
     for number in range(3):
         np.testing.assert_array_equal(found[number], PIXELS[number : number + 20])
+
+
+def test_decoder_ends_with_its_thread(tmp_path):
+    """Where a thread ends so does the child that read for it; another one's goes on."""
+    opened = sources.source_of(stored(tmp_path / "a.tif", tile=(16, 16))).opened()
+    children = []
+
+    def read():
+        np.testing.assert_array_equal(opened[0:20, 0:70], PIXELS[:20])
+        children.append(sources.decoder(SCAN_LIMITS)._child)
+
+    read()
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    del thread
+    assert children[1].returncode is not None
+    assert children[0].poll() is None
 
 
 def test_source_pickles_and_is_small(tmp_path):
