@@ -92,6 +92,8 @@ def _page(pairs: Sequence[tuple[Record, Record]], target: Path, place: Path, tol
         compared = [one for pair in pairs if (one := _compared(*pair, target, place, decoder))]
     same = sum(old.output_sha256 == new.output_sha256 for old, new in pairs)
     lead = f"{len(pairs)} results made anew, {same} of them byte for byte as they were. What differs: {'; '.join(told)}"
+    if lacking := len(pairs) - len(compared):
+        lead += f". {lacking} cannot be shown: too large for a page, or not to be read any more"
     text = comparison_page(compared, f"Canary of {target.name}", told=lead)
     path.write_text(text, encoding="utf-8")
     return path

@@ -15,6 +15,7 @@ from pipelines.targets import Target
 from pipelines.thumbnail import Comparison, comparison
 from refine.decoder import Decoder
 from refine.display import Screen, shown
+from refine.errors import RefineError
 from refine.limits import SCAN_LIMITS
 
 _MAX_PX = 60_000_000
@@ -34,12 +35,22 @@ class CatalogLook:
 
     def __call__(self, row: Row) -> Comparison | None:
         """Before and after of a row; None where one is too large. Raises RefineError or OSError."""
-        record = row.record
-        spot = spot_of(record.uri) if record.uri else Spot(self.source, record.path)
+        record, spot = row.record, self._spot(row)
         before = self._picture(spot, Found(spot.path, record.size, record.mtime_ns, record.etag))
         result = Spot(self.target.place, record.output)
         after = self._picture(result, Found(record.output, record.output_nbytes, 0, record.output_etag))
         return None if before is None or after is None else comparison(before, after)
+
+    def is_gone(self, row: Row) -> bool:
+        """Whether the source of a row is not there any more; where that cannot be told, it is not said."""
+        spot = self._spot(row)
+        try:
+            return spot.place.stat(spot.path) is None
+        except (RefineError, OSError):
+            return False
+
+    def _spot(self, row: Row) -> Spot:
+        return spot_of(row.record.uri) if row.record.uri else Spot(self.source, row.record.path)
 
     def _picture(self, spot: Spot, found: Found) -> Screen | None:
         if spot.local is not None:

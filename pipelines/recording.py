@@ -142,7 +142,7 @@ def _leave(
 def _reported(asked: Asked, ledger: Manifest, run: Run, before: Run | None) -> Path:
     """The report after a run; where it changed nothing in the ledger, only what the page says of the run is new."""
     if before is not None and before.whole and not run.summary["done"]:
-        names = ("failed", "quarantined", "flagged")
+        names = ("failed", "quarantined", "flagged", "gone")
         if all(before.summary[name] == run.summary[name] for name in names):
             page = refresh_report(asked.own, run, ledger.count())
             if page is not None:
@@ -154,7 +154,8 @@ def _written(target: Target, own: Path, ledger: Manifest, run: Run) -> Path:
     source = place_of(run.root)
     where = places(source, target, own / FOLDER / PAGE)
     with Decoder() as decoder:
-        return write_report(own, run, _rows(ledger), where, CatalogLook(source, target, decoder))
+        look = CatalogLook(source, target, decoder)
+        return write_report(own, run, _rows(ledger), where, look, is_gone=look.is_gone)
 
 
 def _rows(ledger: Manifest) -> Iterator[Row]:

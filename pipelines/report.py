@@ -34,6 +34,8 @@ _GAUGED = ("host", "system", "processor", "cores", "workers")
 
 Look = Callable[[Row], Comparison | None]
 """Before and after of a row; None where they are too large to be read for a page. Raises RefineError or OSError."""
+IsGone = Callable[[Row], bool]
+"""Whether the source of a row is not there any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ class Places:
     """Of TARGET; None likewise."""
 
 
-def write_report(own: Path, run: Run, rows: Iterable[Row], places: Places, look: Look) -> Path:
+def write_report(
+    own: Path, run: Run, rows: Iterable[Row], places: Places, look: Look, *, is_gone: IsGone = lambda _: False
+) -> Path:
     """Write the page and the list below the own folder of a target; the path of the page.
 
     rows are all that the ledger has, by name. The same ledger, run and files give the same bytes. Raises
@@ -59,7 +63,7 @@ def write_report(own: Path, run: Run, rows: Iterable[Row], places: Places, look:
         for row in rows:
             file.write(row.line())
             found.add(row)
-    shown = _Shown(folder / _THUMBS, places, look)
+    shown = _Shown(folder / _THUMBS, places, look, is_gone)
     pairs = [_pairs(shown, *part) for part in found.pairs()]
     shown.sweep()
     data = {
@@ -131,6 +135,8 @@ def _run_figures(run: Run) -> dict[str, Any]:
         _card("wall time", duration(seconds), f"{workers} worker{'s' if workers > 1 else ''}"),
         _card("made", f"{px / 1e6:,.1f} Mpx"),
     ]
+    if gone := said["gone"] - said["pruned"]:
+        cards.append(_card("source gone", f"{gone:,}", "--prune removes these results", style="warn"))
     if said["left"]:
         cards.append(_card("left", f"{said['left']:,}", "for another run", style="warn"))
     if said["done"]:
@@ -167,8 +173,8 @@ def _made(run: Run) -> dict[str, Any]:
 class _Shown:
     """Pictures for the page: inside it up to a size, beside it from then on; made once for each source and result."""
 
-    def __init__(self, folder: Path, places: Places, look: Look) -> None:
-        self._folder, self._places, self._look = folder, places, look
+    def __init__(self, folder: Path, places: Places, look: Look, is_gone: IsGone) -> None:
+        self._folder, self._places, self._look, self._is_gone = folder, places, look, is_gone
         self._left, self._more = _EMBEDDED_NBYTES, _MADE
         self._used: set[str] = set()
 
@@ -185,15 +191,19 @@ class _Shown:
 
     def _entry(self, row: Row) -> dict[str, object] | None:
         before, after = row.source_link(self._places.source), row.link(self._places.target)
-        views: Pictures | None = None
-        if self._more > 0:
+        views, is_linked = None, self._more <= 0
+        if not is_linked:
             self._more -= 1
             views = self._made(row)
-        elif before is not None and after is not None:
+        # A picture of it may be there from an earlier page; a link to it would lead nowhere.
+        gone = (views is None or before is not None) and self._is_gone(row)
+        before = None if gone else before
+        if views is None and after is not None and (gone or (is_linked and before is not None)):
             views = {"whole": {"before": before, "after": after}}
         if views is None:
             return None
         told = [Told(row.flag, "warn")] if row.flag else []
+        told += [Told("source gone", "warn")] if gone else []
         told += [Told(text) for text in (*row.said, *row.record.notes)]
         size = f"{row.record.output_px / 1e6:.2f} Mpx"
         return Compared(row.shown, views, (before, after), size, told).as_json()

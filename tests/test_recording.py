@@ -13,6 +13,7 @@ from pipelines import cli, recording, runs
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
+from pipelines.page import page_data
 from pipelines.place import Folder
 from pipelines.targets import Files
 from refine.preset import load_preset
@@ -97,6 +98,22 @@ def test_refused_run_leaves_nothing(tmp_path, shared, source, monkeypatch):
     assert runs.last_run(target / ".refine") is None
     with pytest.raises(JobError, match=r"end in \.prom"):
         catalog(source, target, SETTINGS, shared, terms=Terms(metrics=tmp_path / "a.txt"))
+
+
+def test_report_says_where_a_source_is_gone(tmp_path, shared, source):
+    """Once a source is deleted the page says so, though nothing is made; the result is shown all the same."""
+    target = tmp_path / "target"
+    catalog(source, target, SETTINGS, shared)
+    page = target / ".refine/report/report.html"
+    assert "source gone" not in page.read_text(encoding="utf-8")
+    name = records(target)[0]["sample"][0]
+    (source / name).unlink()
+    assert catalog(source, target, SETTINGS, shared).gone == 1
+    (entry,) = [
+        one for one in page_data(page.read_text(encoding="utf-8"))["pairs"][0]["entries"] if one["name"] == name
+    ]
+    assert (entry["lines"][0]["text"], entry["links"][0]) == ("source gone", None)
+    assert entry["links"][1].endswith(name)
 
 
 def test_report_is_made_anew(tmp_path, shared, source, monkeypatch, capsys):

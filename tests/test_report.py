@@ -230,6 +230,33 @@ def test_images_that_cannot_be_shown_are_told(tmp_path):
     assert [entry["name"] for entry in data["pairs"][0]["entries"]] == ["c.png"]
 
 
+def test_source_that_is_gone_is_told(tmp_path, monkeypatch):
+    """A result whose source is gone is shown alone, or beside an earlier picture of it; no link leads nowhere."""
+
+    def look(row):
+        if row.record.path == "gone.png":
+            raise ImageReadError("gone.png: cannot be read")
+        return looked(row)
+
+    records = [done("gone.png"), done("late.png"), done("there.png")]
+    run = run_of(records, gone=3, pruned=1)
+    options = {"is_gone": lambda row: row.record.path != "there.png"}
+    text = write_report(tmp_path, run, map(Row, records), PLACES, look, **options).read_text(encoding="utf-8")
+    cards = {card["label"]: card["value"] for card in drawn(text)["figures"][0]["cards"]}
+    assert cards["source gone"] == "2"
+    gone, late, there = drawn(text)["pairs"][0]["entries"]
+    assert gone["whole"] == {"before": None, "after": "../../gone.png"}
+    assert late["whole"]["before"].startswith("data:")
+    for entry, links in ((gone, [None, "../../gone.png"]), (late, [None, "../../late.png"])):
+        assert (entry["links"], entry["lines"][0]) == (links, {"text": "source gone", "style": "warn"})
+    assert there["links"][0] == "../../../photos/there.png"
+    assert "source gone" not in [line["text"] for line in there["lines"]]
+    monkeypatch.setattr(report, "_MADE", 0)
+    text = write_report(tmp_path, run, map(Row, records), PLACES, look, **options).read_text(encoding="utf-8")
+    befores = [entry["whole"]["before"] for entry in drawn(text)["pairs"][0]["entries"]]
+    assert befores == [None, None, "../../../photos/there.png"]
+
+
 def test_sample_is_of_this_run_first(tmp_path):
     """What this run made is shown before all else; the rest of the sample is drawn by name."""
     records = [done(f"{n:03d}.png") for n in range(200)]

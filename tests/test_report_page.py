@@ -20,6 +20,7 @@ from pipelines.runs import Totals, ended_run
 from pipelines.summary import Complaint, Summary
 from pipelines.tally import Row
 from pipelines.thumbnail import comparison
+from refine.errors import ImageReadError
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,6 +41,16 @@ def look(row):
     red, blue = np.zeros((300, 400, 3), np.uint8), picture(600, 800) // 8
     red[..., 0], blue[..., 2] = 220, 220
     return comparison(red, blue)
+
+
+def kinds(row):
+    """A wide white picture; a cut-out of that shape; nothing for one whose source is gone."""
+    if row.record.path == "gone.png":
+        raise ImageReadError("gone.png: cannot be read")
+    white = np.full((100, 300, 4), 255, np.uint8)
+    white[10:90, 10:290, 3] = 0
+    shown = white if row.record.path == "cut.png" else np.ascontiguousarray(white[..., :3])
+    return comparison(shown, shown)
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +211,35 @@ def test_whole_and_part_are_switched_for_all(browser, page):
     assert browser.run(source) != before
     pressed = browser.run("[...document.querySelectorAll('[data-view]')].map(e => e.getAttribute('aria-pressed'))")
     assert pressed == ["false", "true"] * 2
+
+
+def test_chequers_lie_under_what_is_transparent_only(browser, tmp_path):
+    """Beside and under an opaque picture there are none; one without a source is shown alone, with nothing to drag."""
+    records = [
+        Record(name, 1, 1, "k", "done", output=name, decision="both", output_px=30_000, source_sha256=name)
+        for name in ("cut.png", "gone.png", "white.png")
+    ]
+    asked = {"source": "photos", "root": "/photos", "target": "/large", "settings": {}}
+    run = ended_run(datetime(2026, 1, 2, tzinfo=UTC), Summary(done=3), workers=2, before=Totals(), **asked)
+    places, gone = Places("../../../photos/", "../../"), {"is_gone": lambda row: row.record.path == "gone.png"}
+    Pillow.new("RGB", (300, 100), "white").save(tmp_path / "gone.png")
+    own = tmp_path / ".refine"
+    opened(browser, write_report(own, run, map(Row, records), places, kinds, **gone).as_uri())
+    found = {}
+    for number, name in enumerate(("cut", "gone", "white")):
+        of_it = f"document.querySelectorAll('.stage')[{number}]"
+        browser.run(f"{of_it}.scrollIntoView({{block: 'center'}})")
+        box = browser.run(f"(r => [r.x, r.y, r.width, r.height])({of_it}.getBoundingClientRect())")
+        browser.screenshot(tmp_path / f"{name}.png")
+        x, y, width, height = map(int, box)
+        with Pillow.open(tmp_path / f"{name}.png") as seen:
+            found[name] = np.asarray(seen.convert("L"))[y + 4 : y + height - 4, x + 4 : x + width // 2 - 30]
+    for name, part in found.items():
+        middle = len(part) // 2
+        assert len(np.unique(part[: middle // 3])) == 1, f"{name}: beside the picture"
+        assert len(np.unique(part[middle - 20 : middle + 20, 80:])) == (2 if name == "cut" else 1), name
+    dragged = "[...document.querySelectorAll('.stage')].map(stage => stage.querySelectorAll('input').length)"
+    assert browser.run(dragged) == [1, 0, 1]
 
 
 def test_page_needs_no_server(page):

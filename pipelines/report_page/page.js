@@ -88,6 +88,13 @@ function pair(entry, words) {
   const [left, right] = words;
   const after = element("img", { class: "after", alt: `${right}: ${entry.name}`, decoding: "async", loading: "lazy" });
   const before = element("img", { class: "before", alt: `${left}: ${entry.name}`, decoding: "async", loading: "lazy" });
+  // The chequers lie under the picture only: what is beside it is not a part of it that is transparent.
+  const ground = element("span", { class: "ground", hidden: true });
+  after.addEventListener("load", () => {
+    ground.style.setProperty("--ratio", after.naturalWidth / after.naturalHeight);
+    ground.style.setProperty("--px", after.naturalWidth);
+    ground.hidden = false;
+  });
   const split = element("input", { type: "range", min: 0, max: 100, value: 50, step: 1 });
   split.setAttribute("aria-label", `${left} and ${right}: ${entry.name}`);
   const badges = [element("span", { class: "badge left" }, left), element("span", { class: "badge right" }, right)];
@@ -98,13 +105,18 @@ function pair(entry, words) {
     badges[1].hidden = split.valueAsNumber > 85;
   };
   split.addEventListener("input", move);
-  stage.append(after, before, element("span", { class: "line" }), ...badges, split);
-  move();
+  if (entry.whole.before === null) {
+    stage.style.setProperty("--at", "0%");
+    stage.append(ground, after, badges[1]);
+  } else {
+    stage.append(ground, after, before, element("span", { class: "line" }), ...badges, split);
+    move();
+  }
   figure.view = (kind) => {
     const shown = (kind === "detail" && entry.detail) || entry.whole;
     // Pixel for pixel: pictures made for this page. Files that are only linked have sizes of their own.
     stage.classList.toggle("detail", Boolean(shown.width) && (shown === entry.detail || !entry.detail));
-    before.src = shown.before;
+    if (shown.before !== null) before.src = shown.before;
     after.src = shown.after;
   };
   const caption = element("figcaption", {}, element("b", {}, entry.name));
