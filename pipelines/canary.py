@@ -70,7 +70,7 @@ def tried(
         with manifest.opened(place / OWN_FOLDER) as ledger:
             run(apart, replace(plan, ledger=ledger), cluster, quiet=quiet)
             pairs = list(_pairs(chosen, plan.ledger, ledger))
-    night.summary.unchanged = night.summary.gone = 0
+    night.summary.unchanged = night.summary.gone = night.summary.obsolete = 0
     night.summary.report = str(_page(pairs, folder, place, tuple(told)))
     night.summary.seconds = time.monotonic() - started
     return night.summary

@@ -34,7 +34,7 @@ from pipelines.naming import Rendition
 from pipelines.place import place_of
 from pipelines.planning import Planned, block, planned, release
 from pipelines.previous import Previous, check_whole, overtake, still_fits
-from pipelines.pruning import prune
+from pipelines.pruning import prune, prune_leftovers
 from pipelines.recording import Asked, recorded
 from pipelines.roll import Roll
 from pipelines.run import streamed
@@ -187,12 +187,21 @@ class Night:
         return replace(self.settings, preset=preset)
 
     def check_pruned(self, plan: Planned, source: str) -> None:
-        """Raise JobError where results would be removed because another SOURCE was given than the last time."""
-        last = last_run(self.own) if self.terms.prune and plan.gone and plan.roll.images else None
-        if last is not None and os.path.normpath(last.source) != os.path.normpath(source):
+        """Raise JobError where results would be removed because SOURCE or renditions are not those of the last time."""
+        last = last_run(self.own) if self.terms.prune and plan.roll.images else None
+        if last is None:
+            return
+        meant = "if that is meant, run it once without --prune first"
+        if plan.gone and os.path.normpath(last.source) != os.path.normpath(source):
             raise JobError(
                 f"SOURCE was {last.source} the last time and is {source} now: --prune would remove {plan.gone} results "
-                "that are not in it; if that is meant, run it once without --prune first"
+                f"that are not in it; {meant}"
+            )
+        dropped = set(plan.dropped) & {one["name"] for one in last.settings["renditions"]}
+        if dropped:
+            told = ", ".join(sorted(dropped)) or "without a name"
+            raise JobError(
+                f"the last run made renditions that this one does not, {told}: --prune would remove them; {meant}"
             )
 
     def check_unasked(self, plan: Planned) -> None:
@@ -230,6 +239,9 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
         feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
         _check_space(night, plan, total)
         _work_through(feed, cluster)
+        if night.terms.prune:
+            summary.pruned += prune_leftovers(plan, night.target, previous)
+        summary.obsolete = 0 if night.terms.prune else plan.obsolete
     summary.left += total - feed.settled
     if not any((own / "work").glob("*")):
         shutil.rmtree(own / "work", ignore_errors=True)
@@ -255,7 +267,7 @@ def _kept_previous(night: Night, plan: Planned, total: int) -> Iterator[Previous
     # A retry belongs to the night before: undo takes back both together, or the retry would make it impossible.
     adds = folder is not None and bool(night.terms.retry) and still_fits(folder)
     if folder is None or not (night.terms.keep_previous or adds):
-        if folder is not None and (total or (night.terms.prune and plan.gone)):
+        if folder is not None and (total or (night.terms.prune and plan.gone + plan.obsolete)):
             overtake(folder)
         yield None
         return

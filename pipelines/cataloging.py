@@ -52,7 +52,9 @@ stored_as = click.option(
     help="Leave finished results, whatever would make them anew; do changed sources.",
 )
 @click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
-@click.option("--prune", is_flag=True, help="Remove the results that SOURCE has no more.")
+@click.option(
+    "--prune", is_flag=True, help="Remove results that nothing asks for any more: no SOURCE, rendition or format."
+)
 @click.option("--keep-previous", is_flag=True, help="Keep what is replaced or removed until the next such run: undo.")
 @stored_as
 @click.option("--state", type=_file, metavar="FOLDER", help="For the ledgers of buckets; without it, the user's own.")

@@ -42,6 +42,8 @@ class Forecast:
     """Finished results that only what nobody asked for would have made anew."""
     gone: int
     """Results whose source is gone."""
+    obsolete: int
+    """Results of a rendition or format that is not asked for."""
     quarantined: int
     """Images that took their worker down."""
     skipped: int
@@ -71,6 +73,9 @@ class Forecast:
             yield printable(f"differs  {one['count']}: {'; '.join(one['what'])}{mark}")  # type: ignore[arg-type]
         if self.gone:
             yield f"gone     {counted(self.gone, 'result')} that SOURCE has no more; --prune removes them"
+        if self.obsolete:
+            what = "of a rendition or format not asked for; --prune removes them"
+            yield f"obsolete {counted(self.obsolete, 'result')} {what}"
         if self.quarantined:
             yield f"quarant. {counted(self.quarantined, 'image')} that took their worker down"
         if self.skipped:
@@ -100,6 +105,7 @@ def forecast(plan: Planned, source: Place, skipped: int) -> Forecast:
         ],
         unasked=sum(count for pair, count in pairs.items() if not plan.differences[pair].asked),
         gone=plan.gone,
+        obsolete=plan.obsolete,
         quarantined=quarantined,
         skipped=skipped,
         output_px=px,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.errors import JobError
-from pipelines.records import KINDS, Entry, Forgotten, Gone, KeyFacts, Record, ShardRecord, State, entries, line
+from pipelines.records import KINDS, Entry, Forgotten, Gone, KeyFacts, Left, Record, ShardRecord, State, entries, line
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +36,13 @@ CREATE TABLE IF NOT EXISTS item (
     WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS item_state ON item (state) WHERE state <> 'done';
 CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS leftover (
+    output BLOB PRIMARY KEY, path BLOB NOT NULL, rendition TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shard (
     work TEXT, y INTEGER, x INTEGER, record TEXT NOT NULL, PRIMARY KEY (work, y, x)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (read INTEGER NOT NULL);
 """
-_FORM = 3
+_FORM = 4
 """Of these tables. An index of another form is set aside, and built anew from the journal."""
 _RECORDS = "SELECT r.record FROM item i JOIN record r ON r.id = i.record"
 _AT_ONCE = 1000
@@ -164,7 +166,10 @@ class Manifest:
             "SELECT 'key', json_object('key', key, 'facts', json(facts)) FROM keys UNION ALL "
             "SELECT 'item', record FROM record UNION ALL SELECT 'shard', record FROM shard"
         )
-        return (line(KINDS[kind](**json.loads(text))) for kind, text in rows)
+        for kind, text in rows:
+            yield line(KINDS[kind](**json.loads(text)))
+        for path, rendition, output in self.index.execute("SELECT path, rendition, output FROM leftover"):
+            yield line(Left(os.fsdecode(path), rendition, os.fsdecode(output)))
 
     def _rewrite_journal(self) -> None:
         self._journal.truncate(0)
@@ -189,12 +194,17 @@ class Manifest:
         match entry:
             case Record():
                 self._put_record(entry)
-            case Gone():
+            case Gone(left=""):
                 gone = (os.fsencode(entry.path), entry.rendition)
                 self.index.execute(
                     "DELETE FROM record WHERE id = (SELECT record FROM item WHERE path = ? AND rendition = ?)", gone
                 )
                 self.index.execute("DELETE FROM item WHERE path = ? AND rendition = ?", gone)
+            case Gone():
+                self.index.execute("DELETE FROM leftover WHERE output = ?", (os.fsencode(entry.left),))
+            case Left():
+                left = (os.fsencode(entry.output), os.fsencode(entry.path), entry.rendition)
+                self.index.execute("INSERT OR REPLACE INTO leftover VALUES (?, ?, ?)", left)
             case KeyFacts():
                 told = (json.dumps(entry.facts, sort_keys=True), self.key_id(entry.key))
                 self.index.execute("UPDATE keys SET facts = ? WHERE id = ?", told)
@@ -209,12 +219,16 @@ class Manifest:
 
     def _put_record(self, entry: Record) -> None:
         name = (os.fsencode(entry.path), entry.rendition)
-        known = self.index.execute("SELECT record FROM item WHERE path = ? AND rendition = ?", name).fetchone()
+        known = self.index.execute("SELECT record, output FROM item WHERE path = ? AND rendition = ?", name).fetchone()
+        output = os.fsencode(entry.output)
+        if known is not None and known[1] not in (b"", output):
+            self.index.execute("INSERT OR REPLACE INTO leftover VALUES (?, ?, ?)", (known[1], *name))
+        self.index.execute("DELETE FROM leftover WHERE output = ?", (output,))
         text = json.dumps(asdict(entry), separators=(",", ":"))
         row = (None if known is None else known[0], text)
         number = self.index.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", row).lastrowid
         compared = (entry.state, entry.size, entry.mtime_ns, entry.etag, self.key_id(entry.key))
-        result = (os.fsencode(entry.output), entry.output_nbytes, entry.output_px, entry.seconds, number)
+        result = (output, entry.output_nbytes, entry.output_px, entry.seconds, number)
         self.index.execute(
             "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*name, *compared, *result)
         )

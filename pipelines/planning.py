@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from pipelines import departed
 from pipelines.errors import JobError
 from pipelines.identity import Difference, difference, facts_key, result_facts
 from pipelines.listing import Listed
 from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
-from pipelines.records import Gone, KeyFacts, Record
+from pipelines.records import KeyFacts, Record
 from pipelines.roll import Roll
 from pipelines.tasks import behaviour
 from refine.errors import RefineError
@@ -62,12 +63,6 @@ SELECT i.output, i.path FROM item i JOIN plan.listed l ON l.path = i.path
     JOIN plan.wanted w ON w.rendition = i.rendition AND w.wish = l.wish
     LEFT JOIN plan.stale s ON s.rank = l.rank AND s.path = i.path AND s.rendition = i.rendition
 WHERE w.renamed AND i.state = 'done' AND s.path IS NULL AND i.output <> CAST(w.prefix || i.path AS BLOB)
-"""
-# Sources that are no longer there. A result whose name another source has now is not theirs to take away.
-_GONE = """
-INSERT INTO plan.gone
-SELECT i.path, i.rendition, i.state, i.output FROM item i LEFT JOIN plan.listed l ON l.path = i.path
-WHERE l.path IS NULL
 """
 _QUARANTINED = """
 SELECT r.record FROM item i JOIN plan.listed l ON l.path = i.path
@@ -177,21 +172,17 @@ class Planned:
     @property
     def gone(self) -> int:
         """Finished results whose source is no longer there."""
-        ((count,),) = self.roll.index.execute("SELECT count(*) FROM plan.gone WHERE state = 'done'").fetchall()
-        return int(count)
+        return departed.gone(self.roll.index)
 
-    def departed(self) -> Iterator[tuple[Gone, str]]:
-        """What of the ledger has lost its source, with the result to be removed: empty where it has none of its own."""
-        taken = {
-            output
-            for (output,) in self.roll.index.execute(
-                "SELECT g.output FROM plan.gone g JOIN item i ON i.output = g.output AND i.path <> g.path "
-                "JOIN plan.listed l ON l.path = i.path WHERE g.state = 'done'"
-            )
-        }
-        rows = self.roll.index.execute("SELECT path, rendition, output FROM plan.gone ORDER BY path, rendition")
-        for path, rendition, output in rows:
-            yield Gone(os.fsdecode(path), rendition), "" if output in taken else os.fsdecode(output)
+    @property
+    def dropped(self) -> list[str]:
+        """Renditions of which there are results, and that are not asked for."""
+        return departed.renditions(self.roll.index)
+
+    @property
+    def obsolete(self) -> int:
+        """Results of images that are there, of a rendition or format that is not asked for, as of now."""
+        return departed.obsolete(self.roll.index)
 
     def spread(self, count: int, why: str = "") -> list[Stale]:
         """Some stale results, evenly over all of them in the order of the work; of one reason, or of any."""
@@ -294,8 +285,9 @@ def planned(
     )
     index.execute(_STALE)
     index.execute(_CLAIMS)
-    index.execute(_GONE)
+    departed.note(index)
     index.execute("COMMIT")
+    ledger.commit(departed.lost(index))
     for old, now in index.execute("SELECT DISTINCT old, now FROM plan.stale WHERE old <> now").fetchall():
         plan.differences[old, now] = difference(ledger.facts(old), ledger.facts(now))
     return plan

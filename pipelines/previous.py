@@ -16,13 +16,14 @@ from pipelines import manifest
 from pipelines.errors import JobError
 from pipelines.manifest import Manifest
 from pipelines.naming import OWN_FOLDER
-from pipelines.records import Entry, Gone, Record
+from pipelines.records import Entry, Gone, Left, Record
 
 logger = logging.getLogger(__name__)
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS before (
     path BLOB, rendition TEXT, record TEXT, kept INTEGER NOT NULL, PRIMARY KEY (path, rendition)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leftover (output BLOB PRIMARY KEY, path BLOB, rendition TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (word TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _AT_ONCE = 500
@@ -41,25 +42,43 @@ class Previous:
     """Whether it adds to the night before, which it neither begins anew nor ends: a retry of its failures."""
     pending: list[tuple[bytes, str, str | None, int]] = field(default_factory=list)
     """What was put aside and is not written down yet."""
+    left: list[tuple[bytes, bytes, str]] = field(default_factory=list)
+    """The same of results that the ledger had beside the last ones."""
     index: sqlite3.Connection | None = None
     """Of what was put aside; opened when there is something."""
 
-    def put_aside(self, path: str, rendition: str = "") -> None:
-        """Keep a result that is there, with its record; where there is none, that there was none."""
+    def put_aside(self, path: str, rendition: str = "", *, left: str = "") -> None:
+        """Keep a result that is there, with its record; where there is none, that there was none.
+
+        left: the name of one that was left there, which is kept instead.
+        """
         if self.index is None:
             self.index = _opened(self.target) if self.adds else _begun(self.target)
+        if left:
+            if not self._has(self.index, path, rendition, left) and _linked(self.target, left):
+                self.left.append((os.fsencode(left), os.fsencode(path), rendition))
+            return
         record = self.ledger.record(path, rendition)
         kept = record is not None and record.state == "done" and _linked(self.target, record.output)
         told = None if record is None else json.dumps(asdict(record))
         self.pending.append((os.fsencode(path), rendition, told, int(kept)))
 
+    @staticmethod
+    def _has(index: sqlite3.Connection, path: str, rendition: str, output: str) -> bool:
+        """Whether a result was put aside with its record."""
+        asked = (os.fsencode(path), rendition)
+        row = index.execute("SELECT record FROM before WHERE path = ? AND rendition = ? AND kept", asked).fetchone()
+        return row is not None and json.loads(row[0])["output"] == output
+
     def commit(self) -> None:
         """Make it last: before anything is replaced."""
-        if self.index is not None and self.pending:
+        if self.index is not None and (self.pending or self.left):
             # The first that a night put aside is what was there before it, however often the night was interrupted.
             self.index.executemany("INSERT OR IGNORE INTO before VALUES (?, ?, ?, ?)", self.pending)
+            self.index.executemany("INSERT OR IGNORE INTO leftover VALUES (?, ?, ?)", self.left)
             self.index.commit()
             self.pending.clear()
+            self.left.clear()
 
     def close(self, *, finished: bool) -> None:
         """Close it; the next run that keeps anything begins anew where this one has finished."""
@@ -140,15 +159,24 @@ def _taken_away(target: Path, ledger: Manifest, index: sqlite3.Connection) -> It
 
 
 def _put_back(target: Path, index: sqlite3.Connection) -> Iterator[Entry]:
+    # What this night left and removed comes first: its record, below, then says that it is left no more.
+    for output, path, rendition in index.execute("SELECT output, path, rendition FROM leftover"):
+        left = Left(os.fsdecode(path), rendition, os.fsdecode(output))
+        _moved_back(target, left.output)
+        yield left
     for _, _, told, kept in _rows(index):
         if told is None or not kept:
             continue
         before = Record(**json.loads(told))
-        aside = _folder(target) / "files" / before.output
-        if aside.exists():  # else an undo that was killed has put it back already
-            (target / before.output).parent.mkdir(parents=True, exist_ok=True)
-            aside.replace(target / before.output)
+        _moved_back(target, before.output)
         yield before
+
+
+def _moved_back(target: Path, output: str) -> None:
+    aside = _folder(target) / "files" / output
+    if aside.exists():  # else an undo that was killed has put it back already
+        (target / output).parent.mkdir(parents=True, exist_ok=True)
+        aside.replace(target / output)
 
 
 def _committed(ledger: Manifest, entries: Iterator[Entry]) -> int:

@@ -1,9 +1,12 @@
-"""Results whose source is gone: taken out of TARGET and out of the ledger, when it is asked for."""
+"""Results that no run asks for any more: taken out of TARGET and out of the ledger, when it is asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
+from pipelines import departed
+from pipelines.departed import Departure
 from pipelines.errors import JobError
 from pipelines.planning import Planned
 from pipelines.previous import Previous
@@ -14,23 +17,34 @@ _AT_ONCE = 500
 
 
 def prune(plan: Planned, target: Target, previous: Previous | None) -> int:
-    """Remove the results whose source is gone, and what the ledger says of it; how many results.
+    """Remove results whose source or rendition is gone, and what the ledger says of them; how many results.
 
     Raises JobError where no source is there at all: then it is the source that is not there, not its images.
     """
     if plan.gone and not plan.roll.images:
         raise JobError(f"SOURCE holds no image, and {plan.gone} results would go; see that SOURCE is what you mean")
+    return _removed(plan, target, previous, departed.departures(plan.roll.index))
+
+
+def prune_leftovers(plan: Planned, target: Target, previous: Previous | None) -> int:
+    """Remove results that have been followed by one of another name, at the end of the run that made these; how many.
+
+    What is followed by nothing, because its source cannot be restored any more, stays.
+    """
+    return _removed(plan, target, previous, departed.leftovers(plan.roll.index))
+
+
+def _removed(plan: Planned, target: Target, previous: Previous | None, departures: Iterator[Departure]) -> int:
     count = 0
-    departed = plan.departed()
-    while some := list(islice(departed, _AT_ONCE)):
+    while some := list(islice(departures, _AT_ONCE)):
         if previous is not None:
-            for gone, output in some:
-                if output:
-                    previous.put_aside(gone.path, gone.rendition)
+            for one in some:
+                if one.output:
+                    previous.put_aside(one.entry.path, one.entry.rendition, left=one.entry.left)
             previous.commit()
-        for _, output in some:
-            if output:
-                target.remove(output)
-        plan.ledger.commit(gone for gone, _ in some)
-        count += sum(bool(output) for _, output in some)
+        for one in some:
+            if one.output:
+                target.remove(one.output)
+        plan.ledger.commit(one.entry for one in some)
+        count += sum(bool(one.output) for one in some)
     return count

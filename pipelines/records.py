@@ -70,12 +70,29 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A result that is no more: its source is gone, or its making was undone."""
+    """A result that is no more: nothing asks for it, or its making was undone."""
 
     path: str
     """The source's name in the catalog."""
     rendition: str = ""
     """Which of its results."""
+    left: str = ""
+    """Where it was not the last one of this name, what that was called; see `Left`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A result that lies in TARGET still, though the record of its source tells of another, or of none.
+
+    A record that replaces one of a result by another name leaves it: no line of the journal need say so.
+    """
+
+    path: str
+    """The source's name in the catalog."""
+    rendition: str
+    """Which of its results."""
+    output: str
+    """Below TARGET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +137,11 @@ class Forgotten:
     """First column of the one tile; None for all."""
 
 
-Entry = Record | Gone | KeyFacts | ShardRecord | Forgotten
+Entry = Record | Gone | Left | KeyFacts | ShardRecord | Forgotten
 KINDS: dict[str, type[Entry]] = {
     "item": Record,
     "gone": Gone,
+    "left": Left,
     "key": KeyFacts,
     "shard": ShardRecord,
     "forgotten": Forgotten,

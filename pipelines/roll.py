@@ -27,7 +27,7 @@ CREATE TABLE plan.wanted (
     PRIMARY KEY (rendition, wish));
 CREATE TABLE plan.present (path BLOB PRIMARY KEY, nbytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE plan.claim (path BLOB PRIMARY KEY, source BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE plan.gone (path BLOB, rendition TEXT, state TEXT NOT NULL, output BLOB NOT NULL,
+CREATE TABLE plan.gone (path BLOB, rendition TEXT, state TEXT NOT NULL, output BLOB NOT NULL, listed INTEGER NOT NULL,
     PRIMARY KEY (path, rendition)) WITHOUT ROWID;
 CREATE TABLE plan.stale (
     rank INTEGER, path BLOB, rendition TEXT, why TEXT NOT NULL, old INTEGER, now INTEGER NOT NULL,

@@ -57,8 +57,10 @@ class Summary:
     """How many images of this run were decided how."""
     gone: int = 0
     """Results whose source was gone."""
+    obsolete: int = 0
+    """Results of a rendition or format that was not asked for any more, at the end of the run."""
     pruned: int = 0
-    """Those of them that were removed."""
+    """Results that were removed because their source was gone, or nothing asked for them."""
     skipped: int = 0
     """Files that are no images."""
     left: int = 0
@@ -113,9 +115,11 @@ class Summary:
         if self.kept:
             counts.append(f"{self.kept} left as they were made")
         if self.pruned:
-            counts.append(f"{self.pruned} removed that SOURCE has no more")
+            counts.append(f"{self.pruned} removed that nothing asks for any more")
         elif self.gone:
             counts.append(f"{self.gone} that SOURCE has no more (--prune removes them)")
+        if self.obsolete:
+            counts.append(f"{self.obsolete} of a rendition or format not asked for (--prune removes them)")
         if self.left:
             counts.append(f"{self.left} left for the next run")
         if self.skipped:

@@ -155,6 +155,49 @@ def test_gone_sources_are_told_then_pruned(tmp_path, inline):
     assert catalog(source, target, settings_for(), inline).gone == 0
 
 
+def test_dropped_renditions_are_told_then_pruned(tmp_path, inline):
+    """Results of a rendition that is not asked for stay until the second run without it, with that wish."""
+    source, target = plain_tree(tmp_path / "source", 3), tmp_path / "target"
+    both, one = (Rendition("zoom", 60), Rendition("thumb", 10)), (Rendition("thumb", 10),)
+    catalog(source, target, settings_for(), inline, terms=Terms(both))
+    with pytest.raises(JobError, match=r"the last run made renditions that this one does not, zoom: --prune would"):
+        catalog(source, target, settings_for(), inline, terms=Terms(one, prune=True))
+    told = catalog(source, target, settings_for(), inline, terms=Terms(one))
+    assert (told.unchanged, told.gone, told.obsolete, told.pruned) == (3, 0, 3, 0)
+    assert "3 of a rendition or format not asked for (--prune removes them)" in told.line()
+    assert foreseen(source, target, settings_for(), one).obsolete == 3
+    gone = catalog(source, target, settings_for(), inline, terms=Terms(one, prune=True))
+    assert (gone.obsolete, gone.pruned) == (0, 3)
+    assert all(name.startswith("thumb/") for name in contents(target))
+    assert catalog(source, target, settings_for(), inline, terms=Terms(both)).done == 3
+
+
+def test_results_of_another_format_are_told_then_pruned(tmp_path, inline):
+    """What a result of another format follows is counted from that run on, survives a lost index, and is removed."""
+    source, target = plain_tree(tmp_path / "source", 3), tmp_path / "target"
+    catalog(source, target, settings_for(), inline)
+    (source / "a" / "1.png").write_bytes(b"no picture")
+    told = catalog(source, target, settings_for(output__format="jpeg"), inline)
+    assert (told.done, len(told.failed), told.obsolete) == (2, 1, 2)
+    assert contents(target).keys() == {"a/1.png", "b/0.png", "b/0.jpg", "b/2.png", "b/2.jpg"}
+    (target / "b" / "2.png").unlink()
+    for path in (target / ".refine").glob("manifest.sqlite*"):
+        path.unlink()
+    assert catalog(source, target, settings_for(output__format="jpeg"), inline).obsolete == 1
+    terms = Terms(prune=True, keep_previous=True)
+    done = catalog(source, target, settings_for(output__format="jpeg"), inline, terms=terms)
+    assert (done.pruned, done.obsolete, done.unchanged) == (1, 0, 2)
+    assert contents(target).keys() == {"a/1.png", "b/0.jpg", "b/2.jpg"}, "what has nothing to follow it stays"
+    assert undo(target).restored == 1
+    assert catalog(source, target, settings_for(output__format="jpeg"), inline).obsolete == 1
+    back = catalog(source, target, settings_for(), inline, terms=Terms(prune=True))
+    assert (back.done, back.pruned, back.obsolete) == (2, 2, 0)
+    assert contents(target).keys() == {"a/1.png", "b/0.png", "b/2.png"}
+    (source / "a" / "1.png").unlink()
+    assert catalog(source, target, settings_for(), inline, terms=Terms(prune=True)).pruned == 1
+    assert contents(target).keys() == {"b/0.png", "b/2.png"}
+
+
 def test_empty_source_prunes_nothing(tmp_path, inline):
     """A source that holds no image at all is taken for a mistake."""
     source, target = small_tree(tmp_path / "source", 2), tmp_path / "target"
@@ -175,7 +218,7 @@ def test_undo_puts_the_last_night_back(tmp_path, inline):
     (source / "b" / "2.png").unlink()
     terms = Terms(prune=True, keep_previous=True)
     changed = catalog(source, target, settings_for(output__quality=80, output__format="jpeg"), inline, terms=terms)
-    assert (changed.done, changed.pruned) == (4, 1)
+    assert (changed.done, changed.pruned) == (4, 4), "one without a source, three by jpeg"
     done = undo(target)
     assert contents(target) == before
     assert (done.restored, done.removed) == (4, 4)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines import manifest
 from pipelines.errors import JobError
-from pipelines.records import Forgotten, Record, ShardRecord, line
+from pipelines.records import Forgotten, Gone, Record, ShardRecord, line
 
 RECORD = Record("a/b.jpg", 10, 20, "key", "done", output="a/b.jpg", output_px=4, output_nbytes=9, seconds=0.5)
 SHARD = ShardRecord("work", 0, 512, 100, "sha", 1.0)
@@ -118,6 +118,32 @@ def test_torn_line_is_cut_off(tmp_path):
     with manifest.opened(tmp_path) as ledger:
         assert ledger.record("a/b.jpg")
         assert ledger.record("next")
+
+
+def test_what_a_result_of_another_name_leaves_is_known(tmp_path):
+    """The file of a result whose record tells of another now is remembered, whichever file is lost, until it goes."""
+
+    def left(ledger):
+        return [row[0] for row in ledger.index.execute("SELECT output FROM leftover ORDER BY 1")]
+
+    with manifest.opened(tmp_path) as ledger:
+        ledger.commit([RECORD, replace(RECORD, rendition="thumb", output="thumb/a/b.jpg")])
+        ledger.commit(
+            [replace(RECORD, output="a/b.png"), replace(RECORD, rendition="thumb", output="", state="failed")]
+        )
+        assert left(ledger) == [b"a/b.jpg", b"thumb/a/b.jpg"]
+    (tmp_path / "manifest.sqlite").unlink()
+    with manifest.opened(tmp_path) as ledger:
+        assert left(ledger) == [b"a/b.jpg", b"thumb/a/b.jpg"]
+    (tmp_path / "journal.jsonl").unlink()
+    with manifest.opened(tmp_path) as ledger:
+        assert left(ledger) == [b"a/b.jpg", b"thumb/a/b.jpg"]
+    (tmp_path / "manifest.sqlite").unlink()
+    with manifest.opened(tmp_path) as ledger:
+        assert left(ledger) == [b"a/b.jpg", b"thumb/a/b.jpg"]
+        ledger.commit([replace(RECORD, rendition="thumb", output="thumb/a/b.jpg"), Gone("a/b.jpg", left="a/b.jpg")])
+        assert left(ledger) == []
+        assert ledger.record("a/b.jpg").output == "a/b.png"
 
 
 def test_journal_ahead_of_the_index_is_read(tmp_path):
