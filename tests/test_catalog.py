@@ -26,7 +26,7 @@ from pipelines.run import Outcome
 from pipelines.summary import Summary
 from pipelines.targets import Files
 from pipelines.tasks import performed
-from refine.errors import PlanError
+from refine.errors import PlanError, ShortOfMemoryError
 from refine.imagefile import read_image
 from refine.limits import Limits
 from refine.preset import load_preset
@@ -93,6 +93,29 @@ def test_tiled_catalog_equals_the_plain_loop(tmp_path, shared, tile, suffix):
     assert summary.complete
     assert pixel_digests(tmp_path / "target") == plain_digests(source, settings_for(256))
     assert not (tmp_path / "target" / ".refine" / "work").exists()
+
+
+@pytest.mark.usefixtures("everything_is_large")
+def test_tiled_image_short_of_memory_is_begun_anew(tmp_path, inline, monkeypatch):
+    """Where a tile does not get the memory for its block, all tiles are made in smaller ones, and the result says so."""
+    write_picture(tmp_path / "source" / "tall.png", picture(400, 90))
+    plainly, asked = tasks.restore_tile, []
+
+    def cramped(source, target, plan, *rest):
+        asked.append(plan.block)
+        if len(asked) == 3:
+            raise ShortOfMemoryError("there is not the memory for a block")
+        return plainly(source, target, plan, *rest)
+
+    monkeypatch.setattr(tasks, "restore_tile", cramped)
+    wish = settings_for(256, plan__block="256")
+    summary = catalog(tmp_path / "source", tmp_path / "target", wish, inline)
+    assert (summary.done, summary.failed, summary.quarantined) == (1, [], [])
+    assert asked == 3 * [256] + 4 * [128], "what was made in blocks of another size counts no more"
+    assert summary.notes[0].notes[-1].startswith("computed in blocks of 128 px")
+    assert pixel_digests(tmp_path / "target") == plain_digests(tmp_path / "source", settings_for(256))
+    monkeypatch.setattr(tasks, "restore_tile", None)
+    assert catalog(tmp_path / "source", tmp_path / "target", wish, inline).unchanged == 1
 
 
 @pytest.mark.usefixtures("everything_is_large")
