@@ -97,7 +97,7 @@ def test_tiled_catalog_equals_the_plain_loop(tmp_path, shared, tile, suffix):
 
 @pytest.mark.usefixtures("everything_is_large")
 def test_tiled_image_short_of_memory_is_begun_anew(tmp_path, inline, monkeypatch):
-    """Where a tile does not get the memory for its block, all tiles are made in smaller ones, and the result says so."""
+    """Where a tile does not get the memory for its block, all are made in smaller ones, and the result says so."""
     write_picture(tmp_path / "source" / "tall.png", picture(400, 90))
     plainly, asked = tasks.restore_tile, []
 
