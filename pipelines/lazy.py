@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -60,7 +61,9 @@ def _plan(spec: ImageSpec, pixels: Pixels, chain: Chain | Settings, size: tuple[
     if size is not None and chain.size != Size():
         msg = "a size is given with the settings or beside them: give one of them"
         raise PlanError(msg)
-    settings = chain if size is None else Settings(chain.preset, Size(exact=size), chain.reference)
+    # A chunk is a tile, whatever the preset has them be.
+    preset = replace(chain.preset, plan=replace(chain.preset.plan, tile=tile))
+    settings = Settings(preset, chain.size if size is None else Size(exact=size), chain.reference)
     return settings.plan(spec, assess(pixels, spec))
 
 

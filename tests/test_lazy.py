@@ -45,6 +45,16 @@ def test_lazy_equals_the_plain_loop(source, kind):
     assert np.array_equal(found.compute(scheduler="synchronous"), expected)
 
 
+@pytest.mark.parametrize(("tile", "of_the_preset"), [(256, 2048), (320, 192)])
+def test_lazy_takes_its_own_tile(source, tile, of_the_preset):
+    """Chunks are as wide as they are asked for, whatever the tile of the settings; the pixels are the same."""
+    preset = load_preset("balanced", {"upscale.nets": "[]", "plan.block": "128", "plan.tile": str(of_the_preset)})
+    settings = Settings(preset, Size(Fraction(2)))
+    image = read_image(source)
+    found = lazy.restored(source, settings, tile=tile).compute(scheduler="synchronous")
+    assert np.array_equal(found, restored_pixels(image.pixels, assessed_plan(settings, image)))
+
+
 def test_lazy_computes_what_is_sliced(source, monkeypatch):
     """A slice inside one tile restores that tile alone."""
     restored = []
