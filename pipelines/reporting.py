@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from pipelines.again import unpacked
-from pipelines.brake import tolerance
+from pipelines.brake import Tolerance, tolerance
 from pipelines.catalog import Terms, catalog
 from pipelines.cluster import Cluster
 from pipelines.options import Talk, bounded, placed, talking
@@ -48,8 +48,8 @@ def retry(
 ) -> None:
     """Try the images again that have failed, as the last run was asked to do it; nothing else is done.
 
-    That holds for its --max-failures too, where no other is given. What a run with --keep-previous keeps is added to:
-    undo takes back the run and its retries together.
+    That holds for its --max-failures too, where that is a number and no other is given: a share was meant of all.
+    What a run with --keep-previous keeps is added to: undo takes back the run and its retries together.
 
     TARGET/.refine/quarantine.jsonl lists them, each with a command that shows what is wrong with it.
 
@@ -59,7 +59,12 @@ def retry(
     run = last_of(target_named(target), state)
     wish = unpacked(run)
     only: Literal["failed", "quarantined"] = "quarantined" if quarantined else "failed"
-    most = wish.max_failures if allowed is None else tolerance(allowed)
+    most = _inherited(wish.max_failures) if allowed is None else tolerance(allowed)
     terms = Terms(wish.renditions, max_failures=most, to=wish.to, state=state, retry=only)
     engine = Engine(wish.provider)
     conclude(catalog(run.source, target, wish.settings, cluster, terms=terms, engine=engine, quiet=talk.quiet), talk)
+
+
+def _inherited(allowed: Tolerance | None) -> Tolerance | None:
+    """What of the failures that a run allowed holds for a retry: nearly all that it tries may fail again."""
+    return None if allowed is None or allowed.is_share else allowed
