@@ -166,7 +166,7 @@ def test_kills_at_random_moments_change_no_byte(checkout, tmp_path, count, kills
     rng = random.Random(11)  # noqa: S311  drawn again and again
     for _ in range(kills):
         with started(tmp_path, len(bad)) as driver:
-            more, spins = rng.randrange(2 * count // kills), rng.randrange(200)
+            more, spins = rng.randrange(count // kills), rng.randrange(12)
             looked += watched(driver, target, more, spins, expected)
             killed += driver.poll() is None
             with suppress(ProcessLookupError):  # it has ended before that, where the machine is slow to look
@@ -180,7 +180,7 @@ def test_kills_at_random_moments_change_no_byte(checkout, tmp_path, count, kills
         looked += watched(driver, target, 10**9, 1, expected)
         assert driver.wait() == 0, driver.stderr.read().decode()
     assert digests(target) == expected
-    assert killed
+    assert 2 * killed >= kills, "most of the kills met a run at work"
     records = [json.loads(line) for line in (target / ".refine/journal.jsonl").read_text().splitlines()]
     done = [r["item"]["path"] for r in records if r.get("item", {}).get("state") == "done"]
     assert sorted(done) == sorted(set(done)), "what was finished was not done again"
