@@ -69,9 +69,10 @@ def digests(target):
 
 
 def journal(target):
-    """The lines of the ledger's journal."""
+    """The lines of the ledger's journal that tell of work, and not only of what keys mean."""
     path = target / ".refine" / "journal.jsonl"
-    return path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line for line in lines if not line.startswith('{"key"')]
 
 
 def started(tmp_path, source):
