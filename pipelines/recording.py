@@ -143,7 +143,7 @@ def _reported(asked: Asked, ledger: Manifest, run: Run, before: Run | None) -> P
     """The report after a run; where it changed nothing in the ledger, only what the page says of the run is new."""
     if before is not None and before.whole and not run.summary["done"]:
         names = ("failed", "quarantined", "flagged", "gone")
-        if all(before.summary[name] == run.summary[name] for name in names):
+        if all(before.summary[name] == run.summary[name] for name in names) and not run.summary["pruned"]:
             page = refresh_report(asked.own, run, ledger.count())
             if page is not None:
                 return page

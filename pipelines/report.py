@@ -135,8 +135,10 @@ def _run_figures(run: Run) -> dict[str, Any]:
         _card("wall time", duration(seconds), f"{workers} worker{'s' if workers > 1 else ''}"),
         _card("made", f"{px / 1e6:,.1f} Mpx"),
     ]
-    if gone := said["gone"] - said["pruned"]:
-        cards.append(_card("source gone", f"{gone:,}", "--prune removes these results", style="warn"))
+    if said["gone"] and not said["pruned"]:
+        cards.append(_card("source gone", f"{said['gone']:,}", "--prune removes these results", style="warn"))
+    if obsolete := said.get("obsolete"):  # records of earlier versions have none
+        cards.append(_card("not asked for", f"{obsolete:,}", "rendition or format; --prune removes them", style="warn"))
     if said["left"]:
         cards.append(_card("left", f"{said['left']:,}", "for another run", style="warn"))
     if said["done"]:

@@ -165,9 +165,11 @@ def test_dropped_renditions_are_told_then_pruned(tmp_path, inline):
     told = catalog(source, target, settings_for(), inline, terms=Terms(one))
     assert (told.unchanged, told.gone, told.obsolete, told.pruned) == (3, 0, 3, 0)
     assert "3 of a rendition or format not asked for (--prune removes them)" in told.line()
+    assert '"not asked for"' in (target / ".refine/report/report.html").read_text(encoding="utf-8")
     assert foreseen(source, target, settings_for(), one).obsolete == 3
     gone = catalog(source, target, settings_for(), inline, terms=Terms(one, prune=True))
     assert (gone.obsolete, gone.pruned) == (0, 3)
+    assert '"not asked for"' not in (target / ".refine/report/report.html").read_text(encoding="utf-8")
     assert all(name.startswith("thumb/") for name in contents(target))
     assert catalog(source, target, settings_for(), inline, terms=Terms(both)).done == 3
 

@@ -239,7 +239,7 @@ def test_source_that_is_gone_is_told(tmp_path, monkeypatch):
         return looked(row)
 
     records = [done("gone.png"), done("late.png"), done("there.png")]
-    run = run_of(records, gone=3, pruned=1)
+    run = run_of(records, gone=2)
     options = {"is_gone": lambda row: row.record.path != "there.png"}
     text = write_report(tmp_path, run, map(Row, records), PLACES, look, **options).read_text(encoding="utf-8")
     cards = {card["label"]: card["value"] for card in drawn(text)["figures"][0]["cards"]}
