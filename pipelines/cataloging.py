@@ -31,7 +31,7 @@ rendered = click.option(
     "--rendition",
     "rendered",
     multiple=True,
-    metavar="NAME=LONGSIDE[:FORMAT]",
+    metavar="NAME=LONGSIDE[:FORMAT[:COLOUR]]",
     help="One of several results of each image, in TARGET/NAME; give it again for another.",
 )
 """Puts `rendered` into a command."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from pipelines.errors import JobError
+from refine.background import hexed, rgb
+from refine.errors import PlanError
 from refine.imagefile import Format, suffix_format
 from refine.settings import Settings, Size
 
@@ -40,6 +42,8 @@ class Rendition:
     """Longer side, px; None for the size of the settings."""
     format: str = ""
     """Of the file; empty for that of the settings."""
+    background: str = ""
+    """What pictures with alpha are laid on, `#rrggbb`; empty for that of the settings."""
 
     def __post_init__(self) -> None:
         if self.name and not _RENDITION.fullmatch(self.name):
@@ -49,16 +53,22 @@ class Rendition:
             raise JobError(f"rendition {self.name}: format {self.format!r} is not written; use {known}")
         if self.long_side is not None and self.long_side < 1:
             raise JobError(f"rendition {self.name}: a long side is 1 px or more, got {self.long_side}")
+        try:
+            object.__setattr__(self, "background", hexed(rgb(self.background)) if self.background else "")
+        except PlanError as error:
+            raise JobError(f"rendition {self.name}: {error}") from error
 
     def settings(self, base: Settings) -> Settings:
         """The settings of this rendition, from those of the run."""
         made = base
         if self.long_side is not None:
             made = replace(made, size=Size(long_side=self.long_side))
+        output = made.preset.output
         if self.format:
-            output = replace(made.preset.output, format=cast("Format", self.format))
-            made = replace(made, preset=replace(made.preset, output=output))
-        return made
+            output = replace(output, format=cast("Format", self.format))
+        if self.background:
+            output = replace(output, background=self.background)
+        return made if output is made.preset.output else replace(made, preset=replace(made.preset, output=output))
 
     def output(self, name: str) -> str:
         """Where a result of that name lies, below TARGET.
@@ -70,16 +80,19 @@ class Rendition:
 
 
 def rendition(text: str) -> Rendition:
-    """A rendition as it is written on the command line: NAME=LONGSIDE[:FORMAT].
+    """A rendition as it is written on the command line: NAME=LONGSIDE[:FORMAT[:COLOUR]].
 
-    >>> rendition("thumb=320:jpeg")
-    Rendition(name='thumb', long_side=320, format='jpeg')
+    >>> rendition("thumb=320:jpeg:white")
+    Rendition(name='thumb', long_side=320, format='jpeg', background='#ffffff')
     """
     name, equals, wish = text.partition("=")
-    side, _, file_format = wish.partition(":")
+    side, _, rest = wish.partition(":")
+    file_format, _, background = rest.partition(":")
     if not (name and equals and side.isascii() and side.isdigit()):
-        raise JobError(f"--rendition takes NAME=LONGSIDE or NAME=LONGSIDE:FORMAT, got {text!r}; e.g. zoom=2400:jpeg")
-    return Rendition(name, int(side), {"jpg": "jpeg", "tif": "tiff", "jxl": "jpegxl"}.get(file_format, file_format))
+        such = "zoom=2400 or page=1600:jpeg:white"
+        raise JobError(f"--rendition takes NAME=LONGSIDE[:FORMAT[:COLOUR]], got {text!r}; e.g. {such}")
+    named = {"jpg": "jpeg", "tif": "tiff", "jxl": "jpegxl"}.get(file_format, file_format)
+    return Rendition(name, int(side), named, background)
 
 
 def renditions(asked: Sequence[str], settings: Settings) -> tuple[Rendition, ...]:
@@ -89,7 +102,7 @@ def renditions(asked: Sequence[str], settings: Settings) -> tuple[Rendition, ...
     """
     named = settings.preset.renditions
     made = tuple(rendition(text) for text in asked) or tuple(
-        Rendition(one.name, one.long_side or None, one.format) for one in named
+        Rendition(one.name, one.long_side or None, one.format, one.background) for one in named
     )
     folders = [one.name.lower() for one in made]
     if twice := next((name for name in folders if folders.count(name) > 1), None):

@@ -172,13 +172,7 @@ class OutputSettings:
         if not 1 <= self.quality <= 100:
             msg = f"output.quality is 1 to 100, got {self.quality}"
             raise PresetError(msg)
-        if self.background:
-            try:
-                # One form for all its names: the same bytes have the same key.
-                object.__setattr__(self, "background", hexed(rgb(self.background)))
-            except PlanError as error:
-                msg = f"output.background is a colour, or empty to keep alpha: {error}"
-                raise PresetError(msg) from error
+        object.__setattr__(self, "background", _colour(self.background, "output.background"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +197,11 @@ class RenditionSettings:
     """Longer side, px; 0 for the size that is asked for."""
     format: str = ""
     """Of its files; empty for `output.format`."""
+    background: str = ""
+    """What its pictures with alpha are laid on; empty for `output.background`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "background", _colour(self.background, f"renditions.{self.name}.background"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +259,19 @@ def load_preset(name: str | Path = "balanced", settings: Mapping[str, str] | Non
     return replace(preset, renditions=renditions)
 
 
+def _colour(text: str, key: str) -> str:
+    """A colour in the one form for all its names: the same bytes have the same key. Empty stays empty."""
+    try:
+        return hexed(rgb(text)) if text else ""
+    except PlanError as error:
+        msg = f"{key} is a colour, or empty to keep alpha: {error}"
+        raise PresetError(msg) from error
+
+
 def _renditions(table: Toml, label: str) -> tuple[RenditionSettings, ...]:
     """The tables `[renditions.NAME]` of a preset."""
     if not isinstance(table, dict) or not all(isinstance(inner, dict) for inner in table.values()):
-        msg = f"{label}: renditions are tables, [renditions.NAME] with long_side and format, got {table!r}"
+        msg = f"{label}: renditions are tables, [renditions.NAME] with long_side, format and background, got {table!r}"
         raise PresetError(msg)
     made = []
     for name, inner in table.items():

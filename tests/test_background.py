@@ -20,8 +20,9 @@ from test_poster import words
 import refine
 from pipelines import cli, feed, lazy
 from pipelines.catalog import Terms, catalog
+from pipelines.errors import JobError
 from pipelines.identity import difference, result_facts, result_key
-from pipelines.naming import Rendition
+from pipelines.naming import Rendition, rendition, renditions
 from pipelines.scan import scan
 from refine.background import behind, coloured, flattened, hexed, rgb
 from refine.colour import srgb_profile
@@ -323,6 +324,24 @@ def test_catalog_lays_small_and_large_images(tmp_path, shared):
     ]
     for name in ("large", "deep", "grey"):
         assert read_picture(tmp_path / "shop" / "page" / f"{name}.jpg")[:8, :8].min() == 255
+
+
+def test_one_rendition_lies_on_a_colour_of_its_own(tmp_path, inline):
+    """A page in JPEG on white, beside a PNG that keeps its alpha; a preset says it as the command line does."""
+    source, said = cutouts(tmp_path / "source"), rendition("page=250:jpeg:white")
+    base = replace(settings_for(128, output__dtype="uint8"), size=Size())
+    summary = catalog(source, tmp_path / "shop", base, inline, terms=Terms((Rendition("zoom", 300), said)))
+    assert (summary.done, summary.failed) == (8, [])
+    assert read_picture(tmp_path / "shop" / "zoom" / "large.png").shape[2] == 4
+    assert read_picture(tmp_path / "shop" / "page" / "large.jpg")[:8, :8].min() == 255
+    preset = tmp_path / "own.toml"
+    preset.write_text('[renditions.page]\nlong_side = 250\nformat = "jpeg"\nbackground = "#FFFFFF"\n', encoding="utf-8")
+    assert renditions((), Settings(load_preset(preset))) == (said,)
+    with pytest.raises(JobError, match=r"rendition page: 'mauve' is no colour; write #336699"):
+        rendition("page=250:jpeg:mauve")
+    preset.write_text('[renditions.page]\nbackground = "mauve"\n', encoding="utf-8")
+    with pytest.raises(PresetError, match=r"renditions\.page\.background is a colour, or empty"):
+        load_preset(preset)
 
 
 def test_catalog_notices_the_background(tmp_path, shared):
