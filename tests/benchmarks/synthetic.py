@@ -68,6 +68,7 @@ class Synthetic:
     count: int
     root: str = "."
     skipped: int = 0
+    remedy: str = "they are made up"
 
     def check_apart(self, target: Path) -> None:
         """It lies nowhere."""
