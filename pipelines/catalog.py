@@ -15,7 +15,7 @@ from typing import Literal
 
 from distributed import Client
 
-from pipelines import progress, tasks, tree
+from pipelines import foreign, progress, tasks, tree
 from pipelines.again import To, Wish
 from pipelines.brake import Brake, Tolerance, check_space
 from pipelines.cluster import Cluster, connected
@@ -31,7 +31,7 @@ from pipelines.large import LargeImages, sweep_work
 from pipelines.listing import Listing
 from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
-from pipelines.place import place_of
+from pipelines.place import absolute, place_of
 from pipelines.planning import Planned, block, planned, release
 from pipelines.previous import Previous, check_whole, overtake, still_fits
 from pipelines.pruning import prune, prune_leftovers
@@ -40,7 +40,7 @@ from pipelines.roll import Roll
 from pipelines.run import streamed
 from pipelines.runs import last_run
 from pipelines.store import TARGET_CHUNK, chunk_side
-from pipelines.summary import Complaint, Summary
+from pipelines.summary import Complaint, Summary, counted
 from pipelines.targets import Files, Target, target_of
 from refine.decoder import Decoder
 from refine.limits import Limits
@@ -49,6 +49,8 @@ from refine.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+MANY = 20
+"""Results without a source that --prune removes without a question, though they are more than the images there are."""
 UNASKED = 100
 """Finished results that may be made anew without being asked for; more would be a night's work nobody expects."""
 
@@ -75,6 +77,8 @@ class Terms:
     """What results are: files or objects of their sources' names, or the groups of one zarr store."""
     state: Path | None = None
     """Folder of this machine for the ledgers of buckets; None for the usual one."""
+    overwrite: bool = False
+    """Whether results may replace files of TARGET that no run has made."""
     retry: Literal["", "failed", "quarantined"] = ""
     """Whether only what has no result is done: what has failed, or what is quarantined, too."""
 
@@ -106,7 +110,9 @@ def catalog(
         night.check_pruned(plan, os.fspath(source))
         with recorded(asked, plan.ledger, night.summary, night.drawn):
             night.check_unasked(plan)
+            foreign.begin(night.own)
             run(night, plan, asked.cluster, quiet=quiet)
+            foreign.end(night.own)
             changed = bool(plan.counts or night.summary.pruned)
             night.target.finish(plan.ledger.records("done"), changed=changed)
     return night.summary
@@ -172,6 +178,8 @@ class Night:
         self.summary.skipped, self.summary.gone = self.found.skipped, plan.gone
         if self.terms.retry:
             self.summary.left = plan.only_failed()
+        if not self.terms.overwrite:
+            foreign.check_foreign(plan, self.target, self.own)
         return plan
 
     def _settings(self) -> Settings:
@@ -191,11 +199,17 @@ class Night:
         last = last_run(self.own) if self.terms.prune and plan.roll.images else None
         if last is None:
             return
-        meant = "if that is meant, run it once without --prune first"
-        if plan.gone and os.path.normpath(last.source) != os.path.normpath(source):
+        meant, gone, now = "if that is meant, run it once without --prune first", plan.gone, absolute(source)
+        if gone and os.path.normpath(last.source) != os.path.normpath(now):
             raise JobError(
-                f"SOURCE was {last.source} the last time and is {source} now: --prune would remove {plan.gone} results "
-                f"that are not in it; {meant}"
+                f"SOURCE was {last.source} the last time and is {now} now: --prune would remove "
+                f"{counted(gone, 'result')} that {'is' if gone == 1 else 'are'} not in it; {meant}"
+            )
+        # Half of a disk that is not there looks like this; a run without --prune has told of them.
+        if gone >= MANY and gone > plan.roll.images and gone > last.summary["gone"]:
+            raise JobError(
+                f"SOURCE has {counted(plan.roll.images, 'image')} and --prune would remove {gone} results that are "
+                f"not in it any more; {meant}"
             )
         dropped = set(plan.dropped) & {one["name"] for one in last.settings["renditions"]}
         if dropped:

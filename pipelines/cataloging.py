@@ -52,6 +52,7 @@ stored_as = click.option(
     help="Leave finished results, whatever would make them anew; do changed sources.",
 )
 @click.option("--canary", type=click.IntRange(1), metavar="N", help="Make N of them beside the old ones, to compare.")
+@click.option("--overwrite", is_flag=True, help="Replace files in TARGET, too, that no run has made.")
 @click.option(
     "--prune", is_flag=True, help="Remove results that nothing asks for any more: no SOURCE, rendition or format."
 )
@@ -73,6 +74,7 @@ def catalog(  # noqa: PLR0913  one for each option
     redo: bool,
     keep: bool,
     canary: int | None,
+    overwrite: bool,
     prune: bool,
     keep_previous: bool,
     to: Literal["files", "zarr"],
@@ -102,9 +104,8 @@ def catalog(  # noqa: PLR0913  one for each option
     if canary is not None and (prune or keep_previous or metrics or to == "zarr"):
         raise JobError("--canary tries some files; leave out --prune, --keep-previous, --metrics and --to zarr")
     unasked: Literal["redo", "keep", "refuse"] = "redo" if redo else "keep" if keep else "refuse"
-    terms = Terms(
-        renditions(rendered, settings), unasked, prune, keep_previous, *_bounds(by, allowed), metrics, to, state
-    )
+    asked = (renditions(rendered, settings), unasked, prune, keep_previous)
+    terms = Terms(*asked, *_bounds(by, allowed), metrics, to, state, overwrite)
     how = make if canary is None else partial(tried, count=canary)
     conclude(how(source, target, settings, cluster, terms=terms, engine=Engine(provider), quiet=talk.quiet), talk)
 

@@ -259,7 +259,10 @@ class Feed:
         name = output_name(item.path, file_format)
         if (owner := self.planned.owner(item.path, item.rendition, name)) != item.path:
             raise JobError(f"its result would be {name}, as is that of {owner}; rename one of them")
-        return replace(item, output=f"{item.rendition}/{name}" if item.rendition else name)
+        output = f"{item.rendition}/{name}" if item.rendition else name
+        if self.planned.is_foreign(output):
+            raise JobError(f"its result would be {output}, a file that no run has made; move that away, or --overwrite")
+        return replace(item, output=output)
 
     def settle(self, outcomes: tuple[Outcome[Item, Answer], ...]) -> None:
         """Commit what was done. Raises RunError where nothing more can be written."""

@@ -255,6 +255,11 @@ class Planned:
         ((owner,),) = self.roll.index.execute("SELECT source FROM plan.claim WHERE path = ?", (claim,)).fetchall()
         return os.fsdecode(owner)
 
+    def is_foreign(self, output: str) -> bool:
+        """Whether a file of TARGET was noted as one that no run has made."""
+        asked = (os.fsencode(output),)
+        return self.roll.index.execute("SELECT 1 FROM plan.foreign_file WHERE path = ?", asked).fetchone() is not None
+
     def _stale(self, row: Sequence[object]) -> Stale:
         _, path, rendition, why, old, wish, uri, size, mtime_ns, etag = row
         wanted = self.wanted[rendition, wish]  # type: ignore[index]

@@ -26,6 +26,7 @@ CREATE TABLE plan.wanted (
     rendition TEXT, wish INTEGER, key INTEGER NOT NULL, prefix BLOB NOT NULL, renamed INTEGER NOT NULL,
     PRIMARY KEY (rendition, wish));
 CREATE TABLE plan.present (path BLOB PRIMARY KEY, nbytes INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE plan.foreign_file (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE plan.claim (path BLOB PRIMARY KEY, source BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE plan.gone (path BLOB, rendition TEXT, state TEXT NOT NULL, output BLOB NOT NULL, listed INTEGER NOT NULL,
     PRIMARY KEY (path, rendition)) WITHOUT ROWID;

@@ -19,6 +19,7 @@ from pipelines.naming import Rendition
 from pipelines.place import Folder, Spot
 from pipelines.preview import foreseen
 from pipelines.previous import undo
+from pipelines.records import Record
 from pipelines.targets import Files
 from refine.limits import Limits
 from refine.preset import load_preset
@@ -198,6 +199,78 @@ def test_results_of_another_format_are_told_then_pruned(tmp_path, inline):
     (source / "a" / "1.png").unlink()
     assert catalog(source, target, settings_for(), inline, terms=Terms(prune=True)).pruned == 1
     assert contents(target).keys() == {"b/0.png", "b/2.png"}
+
+
+def test_files_of_others_are_not_replaced(tmp_path, inline):
+    """What lies in TARGET and was made by no run is named, and stays, unless it is to be replaced."""
+    source, target = plain_tree(tmp_path / "source", 3), tmp_path / "target"
+    theirs = write_picture(target / "a" / "1.png", picture(5, 5))
+    (target / "readme.txt").write_text("no result has this name", encoding="utf-8")
+    data = theirs.read_bytes()
+    said = (
+        r"TARGET holds 1 file that no run has made, by the names of results: a/1\.png; move them away, or .*--overwrite"
+    )
+    for _ in range(2):
+        with pytest.raises(JobError, match=said):
+            catalog(source, target, settings_for(), inline)
+        with pytest.raises(JobError, match=said):
+            foreseen(source, target, settings_for(), (Rendition(),))
+        assert theirs.read_bytes() == data
+    assert catalog(source, target, settings_for(), inline, terms=Terms(overwrite=True)).done == 3
+    assert theirs.read_bytes() != data
+    assert catalog(source, target, settings_for(), inline).unchanged == 3
+    write_picture(target / "b" / "0.jpg", picture(5, 5))
+    with pytest.raises(JobError, match=r"b/0\.jpg"):
+        catalog(source, target, settings_for(output__format="jpeg"), inline)
+
+
+def test_what_a_killed_run_stored_is_its_own(tmp_path, inline, monkeypatch):
+    """A result that was stored and not recorded is made again unasked, but not what came there before."""
+    source, target = plain_tree(tmp_path / "source", 4), tmp_path / "target"
+    commit = Manifest.commit
+
+    def killed(ledger, entries):
+        entries = list(entries)
+        if any(isinstance(entry, Record) for entry in entries):
+            raise KeyboardInterrupt
+        commit(ledger, entries)
+
+    monkeypatch.setattr(Manifest, "commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        catalog(source, target, settings_for(), inline)
+    monkeypatch.setattr(Manifest, "commit", commit)
+    stored = sorted(contents(target))
+    assert stored, "some results are there that the ledger does not know"
+    os.utime(target / stored[0], ns=(5, 5))
+    with pytest.raises(JobError, match="TARGET holds 1 file that no run has made"):
+        catalog(source, target, settings_for(), inline)
+    (target / stored[0]).unlink()
+    assert catalog(source, target, settings_for(), inline).done == 4
+    assert not (target / ".refine" / "begun").exists()
+
+
+def test_many_results_are_not_pruned_at_once(tmp_path, inline, monkeypatch):
+    """Where most of SOURCE is missing, --prune removes nothing before a run without it has told how many that is."""
+    monkeypatch.setattr("pipelines.catalog.MANY", 3)
+    source, target = plain_tree(tmp_path / "source", 5), tmp_path / "target"
+    catalog(source, target, settings_for(), inline)
+    for number in range(4):
+        next(source.rglob(f"{number}.png")).unlink()
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"SOURCE has 1 image and --prune would remove 4 results .* without --prune"):
+            catalog(source, target, settings_for(), inline, terms=Terms(prune=True))
+    assert len(contents(target)) == 5
+    assert catalog(source, target, settings_for(), inline).gone == 4
+    assert catalog(source, target, settings_for(), inline, terms=Terms(prune=True)).pruned == 4
+
+
+def test_source_may_be_said_in_another_way(tmp_path, inline, monkeypatch):
+    """A relative SOURCE is the one of the last night, and prunes."""
+    source, target = plain_tree(tmp_path / "source", 3), tmp_path / "target"
+    monkeypatch.chdir(tmp_path)
+    catalog("source", target, settings_for(), inline)
+    (source / "a" / "1.png").unlink()
+    assert catalog("./source", target, settings_for(), inline, terms=Terms(prune=True)).pruned == 1
 
 
 def test_empty_source_prunes_nothing(tmp_path, inline):
