@@ -13,7 +13,7 @@ from typing import Any
 from refine.card import load_card
 from refine.errors import PlanError
 from refine.preset import PlanSettings
-from refine.settings import MAX_NETWORK_SCALE, Settings, networks
+from refine.settings import FAMILIES, MAX_NETWORK_SCALE, Settings, networks
 from refine.spec import ImageSpec
 
 BEHAVIOUR = 4
@@ -130,9 +130,11 @@ def _size(size: Any) -> str:  # noqa: ANN401  as it came out of JSON
 def _networks(settings: Settings) -> set[str]:
     """Every network that some image may need."""
     repair = {settings.preset.repair.net} - {""}
-    if settings.preset.upscale.nets != "auto":
-        return repair | set(settings.preset.upscale.nets)
-    return repair | {net for enlargement in range(1, MAX_NETWORK_SCALE + 1) for net in networks(Fraction(enlargement))}
+    nets = settings.preset.upscale.nets
+    if isinstance(nets, tuple):
+        return repair | set(nets)
+    enlargements = map(Fraction, range(1, MAX_NETWORK_SCALE + 1))
+    return repair | {net for enlargement in enlargements for net in networks(enlargement, FAMILIES[nets])}
 
 
 def _programs(settings: Settings) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +16,7 @@ from pipelines.cluster import Cluster
 from pipelines.errors import JobError
 from refine.preset import load_preset
 from refine.session import PROVIDERS
-from refine.settings import Settings, Size
+from refine.settings import FAMILIES, Settings, Size
 
 Command = Callable[..., None]
 
@@ -61,7 +62,7 @@ _WISHES = (
     click.option("--scale", type=ratio, metavar="RATIO", help="Times as large: 2, 2.5, 5/2."),
     click.option("--long-side", type=click.IntRange(1), help="Longer side of the result, px."),
     click.option("--size", type=extent, metavar="WxH", help="Exact size of the result, px: width x height."),
-    click.option("--net", multiple=True, help="Network that enlarges; give it again for one after it."),
+    click.option("--net", multiple=True, help="Network that enlarges, or `standard`; again for one after it."),
     click.option("--denoise", type=click.FloatRange(0, 50), help="Sigma of the noise to take out, 8-bit levels."),
     click.option("--sharpen", type=click.FloatRange(0), help="Amount of sharpening; 1 doubles the detail."),
     click.option("--match", type=_file, metavar="IMAGE", help="Bring tones and colours nearer to those of this image."),
@@ -121,7 +122,7 @@ def _wished(command: Command, usual: str) -> Command:
         **others: object,
     ) -> None:
         options = {
-            "--net": ("upscale.nets", "[{}]".format(", ".join(f'"{name}"' for name in net)) if net else None),
+            "--net": ("upscale.nets", nets_setting(net)),
             "--denoise": ("repair.noise", None if denoise is None else str(denoise)),
             "--sharpen": ("sharpen.amount", None if sharpen is None else str(sharpen)),
             "--strip": ("output.metadata", "strip" if strip else None),
@@ -134,6 +135,17 @@ def _wished(command: Command, usual: str) -> Command:
 
     named = click.option("--preset", help=f"A name in configs/, or a TOML file; without it: {usual}.")
     return optioned((*_WISHES, named), parsed)
+
+
+def nets_setting(named: Sequence[str]) -> str | None:
+    """What `upscale.nets` becomes by `--net`; None where it is not given.
+
+    >>> nets_setting(["standard"]), nets_setting(["fast-x4", "fast-x2"]), nets_setting([])
+    ('standard', '["fast-x4", "fast-x2"]', None)
+    """
+    if len(named) == 1 and named[0] in FAMILIES:
+        return named[0]
+    return json.dumps(list(named)) if named else None
 
 
 def placed(command: Command) -> Command:

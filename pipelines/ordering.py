@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 import click
 
 from pipelines.errors import JobError
-from pipelines.options import Command, optioned
+from pipelines.options import Command, nets_setting, optioned
 from refine.background import Rgb, rgb
 from refine.errors import PlanError
 from refine.finish import MEDIA, MediumName
@@ -89,7 +89,7 @@ def _options() -> tuple[Callable[[Command], Command], ...]:
         click.option("--paper-white", is_flag=True, help="Show the paper's own colour in the proof."),
         click.option("--force", is_flag=True, help="Make it even where the picture holds far too little for it."),
         click.option("--preset", default="print", show_default=True, help="A name in configs/, or a TOML file."),
-        click.option("--net", multiple=True, help="Network that enlarges; give it again for one after it."),
+        click.option("--net", multiple=True, help="Network that enlarges, or `standard`; again for one after it."),
         click.option("--tile", type=click.IntRange(16), help="Side of a tile, px of the sheet."),
         click.option("--set", "put", multiple=True, metavar="KEY=VALUE", help="Any setting: --set sharpen.amount=0.3"),
     )  # fmt: skip
@@ -169,8 +169,8 @@ def _settings(options: dict[str, Any]) -> dict[str, str]:
         if not equals:
             raise JobError(f"--set takes key=value, got {text!r}; for example --set sharpen.sigma=0.8")
         chosen[key.strip()] = value.strip()
-    if options["net"]:
-        chosen["upscale.nets"] = "[{}]".format(", ".join(f'"{name}"' for name in options["net"]))
+    if (nets := nets_setting(options["net"])) is not None:
+        chosen["upscale.nets"] = nets
     if options["tile"] is not None:
         chosen["plan.tile"] = str(options["tile"])
     return chosen

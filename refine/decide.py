@@ -216,7 +216,7 @@ def _networks(preset: Preset, need: _Need) -> tuple[UpscaleSettings, str]:
     rules, wanted = preset.decide, preset.upscale
     if need.enlargement <= 1:
         return wanted, ""
-    if wanted.nets != "auto":
+    if isinstance(wanted.nets, tuple):
         return wanted, f"network: upscale.nets was set to {', '.join(wanted.nets) or 'none'}"
     damage = _damage(rules, need)
     if need.softness is None:
@@ -319,7 +319,8 @@ def _overridden(preset: Preset) -> tuple[str, ...]:
     values = {
         "repair.noise": preset.repair.noise,
         "repair.quality": preset.repair.quality,
-        "upscale.nets": preset.upscale.nets,
+        # A family is a wish within the rules: they still say whether networks enlarge at all.
+        "upscale.nets": preset.upscale.nets if isinstance(preset.upscale.nets, tuple) else "auto",
         "sharpen.sigma": preset.sharpen.sigma,
         "sharpen.amount": preset.sharpen.amount,
         "sharpen.threshold": preset.sharpen.threshold,

@@ -24,8 +24,9 @@ Auto = Literal["auto"] | float
 class UpscaleSettings:
     """Which networks enlarge."""
 
-    nets: Literal["auto"] | tuple[str, ...] = "auto"
-    """`auto`: by the enlargement. Or ids, first to last; none of them for interpolation only."""
+    nets: Literal["auto", "standard"] | tuple[str, ...] = "auto"
+    """By the enlargement: `auto` the fast networks, `standard` the better and dearer. Or ids, first to last; none for
+    interpolation only."""
 
 
 @dataclass(frozen=True, slots=True)

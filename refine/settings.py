@@ -28,6 +28,8 @@ MAX_SCALE = 64
 """Beyond this there is nothing of a picture left."""
 MAX_NETWORK_SCALE = 16
 """What is beyond is left to the exact resampling: networks would only enlarge what networks have made."""
+FAMILIES = {"auto": "fast", "standard": "standard"}
+"""Of networks, by the words of `upscale.nets`."""
 LAST_STRETCH = Fraction(5, 4)
 """How much the exact resample may add to what the networks made. At 2.5 times, x2 then 1.25 costs 0.7 of x4 then
 0.625 and lies 0.03 dB below it (12 Kodak photographs); at 3 times it lies 0.06 dB below."""
@@ -131,11 +133,9 @@ def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int], tone: To
     repair: list[Step | Resample] = []
     if preset.repair.net:
         repair = [Repair(preset.repair.net, number(preset.repair.noise), number(preset.repair.quality))]
-    nets = (
-        networks(min(enlargement, Fraction(MAX_NETWORK_SCALE)))
-        if preset.upscale.nets == "auto"
-        else preset.upscale.nets
-    )
+    nets = preset.upscale.nets
+    if not isinstance(nets, tuple):
+        nets = networks(min(enlargement, Fraction(MAX_NETWORK_SCALE)), FAMILIES[nets])
     asked = preset.finish
     made: dict[str, list[Step | Resample]] = {
         "repair": repair,
@@ -152,18 +152,20 @@ def chain_for(preset: Preset, spec: ImageSpec, output: tuple[int, int], tone: To
     return Chain(tuple(step for name in preset.steps for step in made[name]), preset.order)
 
 
-def networks(enlargement: Fraction) -> tuple[str, ...]:
+def networks(enlargement: Fraction, family: str = "fast") -> tuple[str, ...]:
     """Ids of the networks for an enlargement, first to last. Their product may fall short by up to LAST_STRETCH.
+
+    family: what comes before their scale.
 
     >>> networks(Fraction(1)), networks(Fraction(5, 2)), networks(Fraction(3)), networks(Fraction(8))
     ((), ('fast-x2',), ('fast-x4',), ('fast-x4', 'fast-x2'))
     """
     nets: list[str] = []
     while enlargement > 2 * LAST_STRETCH:
-        nets.append("fast-x4")
+        nets.append(f"{family}-x4")
         enlargement /= 4
     wanted = enlargement > (LAST_STRETCH if nets else 1)
-    return (*nets, "fast-x2") if wanted else tuple(nets)
+    return (*nets, f"{family}-x2") if wanted else tuple(nets)
 
 
 def _values(preset: Preset) -> tuple[float, float, float, float]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import is_dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from refine.errors import PresetError
 
 Toml = str | int | float | bool | list["Toml"] | dict[str, "Toml"]
+
+
+_hints = lru_cache(get_type_hints)
+"""Of the settings' classes: a manifest may have a hundred thousand sets of options."""
 
 
 def typed(kind: type, value: Toml, label: str, key: str) -> object:
@@ -21,7 +26,7 @@ def typed(kind: type, value: Toml, label: str, key: str) -> object:
     if not isinstance(value, dict):
         msg = f"{label}: {key} is a table, got {value!r}"
         raise PresetError(msg)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for name in value:
         if name not in hints:
             raise PresetError(_unknown(label, f"{key}.{name}".lstrip("."), name, list(hints)))

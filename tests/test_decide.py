@@ -203,6 +203,14 @@ def test_networks_enlarge_what_is_sharp(blur, noise, quality, more, worse):
         assert decided(assessed(blur, noise + worse, quality), 2).preset.upscale.nets == ()
 
 
+def test_family_of_networks_is_no_exception_from_the_rules():
+    """Asked for by its word it is used where networks are, and only there, and nothing is overridden."""
+    better = replace(PRESET, upscale=UpscaleSettings("standard"))
+    sharp, soft = decided(assessed(), 2, better), decided(assessed(2.5), 2, better)
+    assert (sharp.preset.upscale.nets, soft.preset.upscale.nets) == ("standard", ())
+    assert sharp.overridden == soft.overridden == ()
+
+
 @pytest.mark.parametrize(
     ("found", "nets"),
     [

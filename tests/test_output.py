@@ -382,6 +382,13 @@ def test_result_key_has_the_output_options(change):
     assert result_key(settings_for(**{key.replace(".", "__"): value}), "class") != result_key(settings_for(), "class")
 
 
+@pytest.mark.parametrize(("word", "family"), [("auto", "fast"), ("standard", "standard")])
+def test_result_key_has_the_networks_of_the_family(word, family):
+    """A new network of a family makes new results where it may have a part in them."""
+    facts = identity.result_facts(settings_for(upscale__nets=word), "class")
+    assert set(facts["networks"]) == {"clean-x1", f"{family}-x2", f"{family}-x4"}
+
+
 def test_result_key_has_the_behaviour(monkeypatch):
     """Results of a version before metadata and colour were heeded are made again."""
     assert identity.BEHAVIOUR >= 2

@@ -92,7 +92,9 @@ def test_every_preset_is_listed(checkout):
         pytest.param("order = 'free'\n", "order is 'checked' or 'as-written', got 'free'", id="order"),
         pytest.param("steps = 'sharpen'\n", "steps is a list of texts, got 'sharpen'", id="text-for-list"),
         pytest.param("steps = [1]\n", "steps is a list of texts", id="list-of-numbers"),
-        pytest.param("[upscale]\nnets = 'fast-x2'\n", "upscale.nets is 'auto' or a list of texts", id="nets"),
+        pytest.param(
+            "[upscale]\nnets = 'fast-x2'\n", "upscale.nets is 'auto' or 'standard' or a list of texts", id="nets"
+        ),
         pytest.param("[sharpen\n", "mine.toml: not valid TOML", id="syntax"),
     ],
 )

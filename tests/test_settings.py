@@ -24,7 +24,7 @@ from refine.preset import (
 )
 from refine.repair import Repair
 from refine.resample import Resample
-from refine.settings import LAST_STRETCH, MAX_NETWORK_SCALE, MAX_SCALE, Settings, Size, chain_for, networks
+from refine.settings import FAMILIES, LAST_STRETCH, MAX_NETWORK_SCALE, MAX_SCALE, Settings, Size, chain_for, networks
 from refine.sharpen import UnsharpMask
 from refine.spec import ImageSpec
 from refine.upscale import Upscale
@@ -52,14 +52,21 @@ def test_long_side_is_exact(height, width, side):
 
 
 @QUICK
-@given(enlargement=st.fractions("1/10", 16))
-def test_networks_enlarge_enough(enlargement):
+@given(enlargement=st.fractions("1/10", 16), family=st.sampled_from(list(FAMILIES.values())))
+def test_networks_enlarge_enough(enlargement, family):
     """The networks reach the enlargement but for the last stretch, and not 4 times it; below 1 there is none."""
-    nets = networks(enlargement)
+    nets = networks(enlargement, family)
+    assert all(net.startswith(f"{family}-x") for net in nets)
     scale = Chain(tuple(Upscale(net) for net in nets)).scale
     assert scale * LAST_STRETCH >= enlargement or enlargement <= 1
     assert (nets == ()) == (enlargement <= 1)
     assert scale <= 4 * max(enlargement, 1)
+
+
+def test_family_is_asked_for_by_its_word():
+    """The same rule with other networks."""
+    better = Settings(Preset(upscale=UpscaleSettings("standard")), Size(Fraction(4)))
+    assert [step.net for step in better.plan(SPEC).chain.active if isinstance(step, Upscale)] == ["standard-x4"]
 
 
 def test_no_wish_keeps_the_size():
