@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
+import imageio.v3 as imageio
 import numpy as np
 import onnxruntime
 import pytest
@@ -17,9 +18,10 @@ from models.training.architecture import NETS, Architecture
 from models.training.card import card
 from models.training.data import CELL, credits_of, crops_of
 from models.training.degrade import CLEAN, ENLARGE, REPAIR, batch, shrunk
-from models.training.evaluate import flat_error, load_network, luma, psnr, repaired_first
+from models.training.evaluate import flat_error, load_network, luma, plain, psnr, repaired_first
 from models.training.export import _fields, calibrated, flat_features, graph_of, write_network
 from models.training.kernels import resize_matrix, resized
+from models.training.pages import drawn, printed
 from models.training.report import BEGIN, END, gigamacs, section
 from models.training.sketch import page
 from models.training.stock import DENSER_STILL, PAGE, stock, with_smalls
@@ -213,6 +215,19 @@ def test_card_is_read_by_the_program(tmp_path, net):
     assert (read.scale, read.halo, read.multiple_of) == (net.scale, net.halo, net.unshuffle)
     assert len(read.planes) == 2 * net.conditioned
     assert read.kind == ("repair" if net.conditioned else "enlarge")
+
+
+def test_pages_are_scored_without_scans_too(tmp_path, monkeypatch):
+    """Drawn pages are the same in every run and none of a run's own; scans are scored where they are."""
+    monkeypatch.setattr("models.training.pages.DRAWN", 3)
+    monkeypatch.setattr("models.training.pages.SCANNED", ("a.png",))
+    assert all(np.array_equal(one, other) for one, other in zip(drawn(), drawn(), strict=True))
+    scores = printed(plain("bicubic", 2), 2, tmp_path / "none")
+    assert scores.keys() == {"pages-drawn"}
+    imageio.imwrite(tmp_path / "a.png", np.full((30, 700), 200, np.uint8))
+    both = printed(plain("bicubic", 2), 2, tmp_path)
+    assert both["pages-drawn"] == scores["pages-drawn"] < printed(plain("lanczos", 2), 2, tmp_path)["pages-drawn"]
+    assert both["pages-scanned"] > 90, "what is flat stays flat"
 
 
 def test_credits_name_the_works_that_ask_for_it(tmp_path):

@@ -15,6 +15,7 @@ from models.training.data import credits_of
 from models.training.evaluate import KODAK, cost_s, flat_error, load_network, scores
 from models.training.export import calibrated, write_network
 from models.training.net import kernels
+from models.training.pages import printed, scans_beside
 from models.training.train import Run, Schedule, resumed, schedule_in
 
 
@@ -31,12 +32,13 @@ def finish(
     file = folder / f"{net_id}.onnx"
     write_network(calibrated(weights, net), net, file, {"id": net_id})
     network = load_network(file, net.scale, net.halo, net.unshuffle)
+    on_paper = printed(network, net.scale, scans_beside(tested)) if net.damage.pages else {}
     facts: dict[str, Value] = {
         "cost_s": round(cost_s(network), 3),
         "flat_error": _bound(flat_error(network)),
         **_history(run, schedule),
         "data": credits_of(learnt),
-        "scores": scores(network, tested, pictures),
+        "scores": scores(network, tested, pictures) | on_paper,
     }
     made = file.with_suffix(".toml")
     made.write_text(card(net_id, net, file.read_bytes(), facts), encoding="utf-8")

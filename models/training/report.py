@@ -32,6 +32,7 @@ from models.training.evaluate import (
     repaired_first,
     repairing,
 )
+from models.training.pages import DRAWN, SCANNED, printed, scans_beside
 
 BEGIN, END = "<!-- written by `make eval` -->", "<!-- end of what `make eval` writes -->"
 Row = Mapping[str, str]
@@ -81,6 +82,8 @@ DAMAGE = {
     "kodak-high": "both, told 30 % more",
     "kodak-blur": "blur 0.4 px",
 }
+PRINT, PRINTED = {"pages-drawn": "drawn", "pages-scanned": "scanned"}, 2
+"""Columns of the table of print, and the enlargement that has one."""
 REPAIRED = {
     "kodak-sigma10-rgb": "noise 10",
     "kodak-sigma25-rgb": "noise 25",
@@ -150,6 +153,14 @@ def damaged_rows(
             yield _named(f"**{first.id} + {network.id}**", found, DAMAGE)
 
 
+def print_rows(scale: int, enlarging: list[Network], scans: Path) -> Iterator[Row]:
+    """Pages: interpolation and our networks."""
+    for kernel in ("bicubic", "lanczos"):
+        yield _named(kernel, printed(plain(kernel, scale), scale, scans), PRINT)
+    for network in enlarging:
+        yield _named(f"**{network.id}**", printed(network, scale, scans), PRINT)
+
+
 def _named(name: str, scored: Scores, columns: Mapping[str, str]) -> Row:
     return {"": name} | {title: f"{scored[key]:.2f}" if key in scored else "" for key, title in columns.items()}
 
@@ -174,6 +185,10 @@ def section(nets: Path, data: Path, pictures: int = KODAK) -> str:
             f"### x{scale}, {pictures} Kodak photographs, damaged\n\n"
             + table(damaged_rows(scale, enlarging, repairs, data, pictures))
         )
+        if scale == PRINTED:
+            scans = scans_beside(data)
+            of = f"{DRAWN} drawn pages, {len(SCANNED)} scanned ones"
+            parts.append(f"### x{scale}, print\n\nPSNR-Y of {of}.\n\n{table(print_rows(scale, enlarging, scans))}")
     if repairs:
         rows = (_repaired_row(network, nets, data, pictures) for network in repairs)
         parts.append(f"### x1, {pictures} Kodak photographs, repaired\n\n{table(rows)}")
