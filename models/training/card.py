@@ -29,15 +29,20 @@ WEAKNESSES = {
         "said to be noisy, what lies within sigma of black or white moves towards it, as if its noise had been clipped",
     ],
 }
+MOSTLY = 0.5
+"""Share of drawn pages from which on a network is one for print."""
+ON_PAPER = ["draws lines where there are none into foliage, water and other fine texture: not for photographs"]
 
 
 def card(net_id: str, net: Architecture, network: bytes, facts: Mapping[str, Value]) -> str:
     """The card's text. `facts` are those that only the run knows: cost, scores, training, data."""
     kind = "Enlarges" if net.scale > 1 else "Removes noise and JPEG blocks from"
+    on_paper = net.damage.pages > MOSTLY
+    seen = "print and line art" if on_paper else "photographs and print"
     told = ", told how noisy and how compressed" if net.conditioned else ", clean input"
     known: dict[str, Value] = {
         "kind": "enlarge" if net.scale > 1 else "repair",
-        "summary": f"{kind} photographs and print{told}: residual, {net.channels} channels x {net.blocks} blocks, "
+        "summary": f"{kind} {seen}{told}: residual, {net.channels} channels x {net.blocks} blocks, "
         "3x3 convolutions, ReLU",
         "scale": net.scale,
         "halo": net.halo,
@@ -47,7 +52,7 @@ def card(net_id: str, net: Architecture, network: bytes, facts: Mapping[str, Val
         "sha256": sha256(network).hexdigest(),
         "range": "float32, 0..1 in, not clipped out; RGB, sRGB-encoded",
         "planes": PLANES if net.conditioned else [],
-        "weaknesses": WEAKNESSES["enlarge" if net.scale > 1 else "repair"],
+        "weaknesses": ON_PAPER * on_paper + WEAKNESSES["enlarge" if net.scale > 1 else "repair"],
         "generative": False,
     }
     return f"# {net_id}\n" + "".join(_line(name, value) for name, value in {**known, **facts}.items())
