@@ -20,6 +20,7 @@ from refine.preset import load_preset
 from refine.settings import Settings, Size
 from refine.tiles import restored_pixels
 
+SHIPPED = ["clean-x1", "fast-x2", "fast-x4", "standard-x2", "standard-x4"]
 CHEAP = ["--set", "upscale.nets=[]"]
 
 
@@ -209,7 +210,7 @@ def test_plan_over_its_memory_is_refused(photo, called):
 def test_models_and_doctor_say_what_is_there(called):
     """The networks are listed, and the doctor finds nothing wrong."""
     code, out, _ = called("models", "list", "--json")
-    assert (code, [card["id"] for card in json.loads(out)]) == (0, ["clean-x1", "fast-x2", "fast-x4", "standard-x2"])
+    assert (code, [card["id"] for card in json.loads(out)]) == (0, SHIPPED)
     code, out, _ = called("doctor", "--json")
     assert code == cli.OK
     assert all(finding["good"] for finding in json.loads(out))
