@@ -56,7 +56,7 @@ def _history(run: Run, schedule: Schedule) -> dict[str, str]:
     training = (
         f"{run.step} steps of {schedule.batch} squares of {run.net.architecture.side} px, {learnt_by}, "
         f"luma weighed {schedule.luma:g}, Muon {schedule.matrix_rate:g} and Adam {schedule.rate:g} cosine, "
-        f"running mean of the weights, seed {schedule.seed}; begun from {run.begun}"
+        f"running mean of the weights, seed {schedule.seed}{'; bfloat16' * schedule.bfloat16}; begun from {run.begun}"
     )
     if run.spent_s < schedule.budget_s and run.step < schedule.steps:
         training += "; schedule not finished"
