@@ -246,7 +246,7 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
     ):
         shown.passed(plan.results - total)
         if night.terms.prune:
-            summary.pruned = prune(plan, night.target, previous)
+            summary.pruned = prune(plan, night.target, previous, night.found.absent)
         large = LargeImages(own / "work", plan.ledger)
         brake = Brake(night.target.folder or own, summary, night.terms.until, night.terms.max_failures)
         feed = Feed(place_of(night.found.root), night.common, plan, decoder, shown, summary, large, brake)

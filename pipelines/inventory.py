@@ -46,6 +46,8 @@ class Inventory:
     """Gives its rows, each with its number in the file."""
     skipped: int = 0
     """Always 0: what a manifest names is meant."""
+    absent: Sequence[str] = ()
+    """Always empty: a manifest names no folders."""
     target: str = "\0"
     """Where results go, with its slash."""
     known: dict[tuple[str, ...], str] = field(default_factory=dict)

@@ -6,8 +6,8 @@ A listing is the seam for other places: anything with these members can be a cat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -57,6 +57,11 @@ class Listing(Protocol):
         ...
 
     @property
+    def absent(self) -> Sequence[str]:
+        """Names that may stand for folders of images which cannot be reached now; known once all is listed."""
+        ...
+
+    @property
     def remedy(self) -> str:
         """What is to be done where its names cannot be those of results, one phrase."""
         ...
@@ -80,27 +85,36 @@ class Folder:
     """What names below it must be like; empty for any."""
     skipped: int = 0
     """Files that are no images."""
+    absent: list[str] = field(default_factory=list)
+    """Links that lead nowhere and have no image's name: a folder of a disk that is not mounted looks like this."""
     remedy: str = _REMEDY
     """What is to be done where its names cannot be those of results."""
+    target: Path | None = None
+    """Where results go, if that is a folder."""
 
     def check_apart(self, target: Place) -> None:
         """Raise JobError where TARGET lies in the folder, or the folder in it."""
         if isinstance(target, places.Folder):
+            self.target = target.path
             tree.check_apart(Path(self.root), target.path)
 
     def listed(self) -> Iterator[Listed]:
         """The images, folder by folder in the order of names."""
         self.skipped = 0
+        self.absent.clear()
         fits = matcher(self.pattern) if self.pattern else None
-        for path, entry in tree.files(Path(self.root)):
-            if fits and not fits(path):
-                continue
-            if not tree.is_image(entry):
-                self.skipped += 1
+        for path, entry in tree.files(Path(self.root), self.target):
+            fitting = fits is None or fits(path)
+            if not fitting or not tree.is_image(entry):
+                self.skipped += fitting
+                if tree.leads_nowhere(entry):
+                    self.absent.append(path)
                 continue
             try:
                 status = entry.stat()
-            except FileNotFoundError:
+            except OSError:
+                if entry.is_symlink():
+                    yield Listed(path, -1, 0)  # its image is to fail, not to count as gone
                 continue  # gone since the folder was listed
             yield Listed(path, status.st_size, status.st_mtime_ns)
 
@@ -118,6 +132,8 @@ class Objects:
     """What names below it must be like; empty for any."""
     skipped: int = 0
     """Objects that are no images."""
+    absent: Sequence[str] = ()
+    """Always empty: a bucket has no links."""
     remedy: str = _REMEDY
     """What is to be done where its names cannot be those of results."""
 

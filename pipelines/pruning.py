@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from pipelines import departed
@@ -10,20 +11,36 @@ from pipelines.departed import Departure
 from pipelines.errors import JobError
 from pipelines.planning import Planned
 from pipelines.previous import Previous
+from pipelines.summary import counted
 from pipelines.targets import Target
 
 _AT_ONCE = 500
 """Results between two commits."""
 
 
-def prune(plan: Planned, target: Target, previous: Previous | None) -> int:
+def prune(plan: Planned, target: Target, previous: Previous | None, absent: Sequence[str] = ()) -> int:
     """Remove results whose source or rendition is gone, and what the ledger says of them; how many results.
 
-    Raises JobError where no source is there at all: then it is the source that is not there, not its images.
+    absent: links of the source that lead nowhere. Raises JobError where no source is there at all, or results are of
+    what lay behind such a link: then it is the source that is not there, not its images.
     """
+    for link in absent:
+        _check_reached(plan, link)
     if plan.gone and not plan.roll.images:
         raise JobError(f"SOURCE holds no image, and {plan.gone} results would go; see that SOURCE is what you mean")
     return _removed(plan, target, previous, departed.departures(plan.roll.index))
+
+
+def _check_reached(plan: Planned, link: str) -> None:
+    """Raise JobError where results are of images below a link that leads nowhere."""
+    # All names below it, for "0" is the character after "/".
+    below = os.fsencode(f"{link}/"), os.fsencode(f"{link}0")
+    query = "SELECT count(*) FROM plan.gone WHERE path >= ? AND path < ? AND state = 'done' AND NOT listed"
+    if count := plan.roll.index.execute(query, below).fetchone()[0]:
+        raise JobError(
+            f"{link} is a link that leads nowhere, and {counted(count, 'result')} of images below it would go; "
+            "mount what it leads to, or remove the link"
+        )
 
 
 def prune_leftovers(plan: Planned, target: Target, previous: Previous | None) -> int:
