@@ -8,7 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipelines import zarrsource
+from pipelines.checked import file_sha256
 from pipelines.place import Folder, Found, Place, Spot, spot_of
+from pipelines.records import Record
 from pipelines.report import Places
 from pipelines.tally import Row
 from pipelines.targets import Target
@@ -34,20 +36,29 @@ class CatalogLook:
     """What reads them."""
 
     def __call__(self, row: Row) -> Comparison | None:
-        """Before and after of a row; None where one is too large. Raises RefineError or OSError."""
+        """Before and after of a row; None where one is too large, or it would be another before.
+
+        Raises RefineError or OSError.
+        """
         record, spot = row.record, self._spot(row)
+        # An object is fetched by its ETag, and by no other; a file is whatever lies there.
+        if spot.local is not None and self.since(row):
+            return None
         before = self._picture(spot, Found(spot.path, record.size, record.mtime_ns, record.etag))
         result = Spot(self.target.place, record.output)
         after = self._picture(result, Found(record.output, record.output_nbytes, 0, record.output_etag))
         return None if before is None or after is None else comparison(before, after)
 
-    def is_gone(self, row: Row) -> bool:
-        """Whether the source of a row is not there any more; where that cannot be told, it is not said."""
+    def since(self, row: Row) -> str:
+        """What has become of the source of a row since it was recorded; empty where it is that, or cannot be told."""
         spot = self._spot(row)
         try:
-            return spot.place.stat(spot.path) is None
+            now = spot.place.stat(spot.path)
+            if now is None:
+                return "source gone"
+            return "source changed since" if _differs(row.record, now, spot.local) else ""
         except (RefineError, OSError):
-            return False
+            return ""
 
     def _spot(self, row: Row) -> Spot:
         return spot_of(row.record.uri) if row.record.uri else Spot(self.source, row.record.path)
@@ -57,6 +68,15 @@ class CatalogLook:
             return picture(self.decoder, spot.local)
         with spot.place.fetched(found) as path:
             return picture(self.decoder, path)
+
+
+def _differs(record: Record, now: Found, path: Path | None) -> bool:
+    """Whether a source has other bytes than were recorded; its file is read where only its time is another."""
+    if (now.size, now.etag) != (record.size, record.etag):
+        return True
+    if path is None or now.mtime_ns == record.mtime_ns or not record.source_sha256:
+        return False
+    return file_sha256(path) != record.source_sha256
 
 
 def picture(decoder: Decoder, path: Path) -> Screen | None:

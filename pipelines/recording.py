@@ -141,7 +141,8 @@ def _leave(
 
 def _reported(asked: Asked, ledger: Manifest, run: Run, before: Run | None) -> Path:
     """The report after a run; where it changed nothing in the ledger, only what the page says of the run is new."""
-    if before is not None and before.whole and not run.summary["done"]:
+    # What is left may have another source by now than the page shows.
+    if before is not None and before.whole and not run.summary["done"] and not run.summary["left"]:
         names = ("failed", "quarantined", "flagged", "gone")
         if all(before.summary[name] == run.summary[name] for name in names) and not run.summary["pruned"]:
             page = refresh_report(asked.own, run, ledger.count())
@@ -155,7 +156,7 @@ def _written(target: Target, own: Path, ledger: Manifest, run: Run) -> Path:
     where = places(source, target, own / FOLDER / PAGE)
     with Decoder() as decoder:
         look = CatalogLook(source, target, decoder)
-        return write_report(own, run, _rows(ledger), where, look, is_gone=look.is_gone)
+        return write_report(own, run, _rows(ledger), where, look, since=look.since)
 
 
 def _rows(ledger: Manifest) -> Iterator[Row]:

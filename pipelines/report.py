@@ -34,8 +34,8 @@ _GAUGED = ("host", "system", "processor", "cores", "workers")
 
 Look = Callable[[Row], Comparison | None]
 """Before and after of a row; None where they are too large to be read for a page. Raises RefineError or OSError."""
-IsGone = Callable[[Row], bool]
-"""Whether the source of a row is not there any more."""
+Since = Callable[[Row], str]
+"""What has become of the source of a row since its result was made, in words; empty where it is what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Places:
 
 
 def write_report(
-    own: Path, run: Run, rows: Iterable[Row], places: Places, look: Look, *, is_gone: IsGone = lambda _: False
+    own: Path, run: Run, rows: Iterable[Row], places: Places, look: Look, *, since: Since = lambda _: ""
 ) -> Path:
     """Write the page and the list below the own folder of a target; the path of the page.
 
@@ -63,7 +63,7 @@ def write_report(
         for row in rows:
             file.write(row.line())
             found.add(row)
-    shown = _Shown(folder / _THUMBS, places, look, is_gone)
+    shown = _Shown(folder / _THUMBS, places, look, since)
     pairs = [_pairs(shown, *part) for part in found.pairs()]
     shown.sweep()
     data = {
@@ -175,8 +175,8 @@ def _made(run: Run) -> dict[str, Any]:
 class _Shown:
     """Pictures for the page: inside it up to a size, beside it from then on; made once for each source and result."""
 
-    def __init__(self, folder: Path, places: Places, look: Look, is_gone: IsGone) -> None:
-        self._folder, self._places, self._look, self._is_gone = folder, places, look, is_gone
+    def __init__(self, folder: Path, places: Places, look: Look, since: Since) -> None:
+        self._folder, self._places, self._look, self._since = folder, places, look, since
         self._left, self._more = _EMBEDDED_NBYTES, _MADE
         self._used: set[str] = set()
 
@@ -197,15 +197,15 @@ class _Shown:
         if not is_linked:
             self._more -= 1
             views = self._made(row)
-        # A picture of it may be there from an earlier page; a link to it would lead nowhere.
-        gone = (views is None or before is not None) and self._is_gone(row)
-        before = None if gone else before
-        if views is None and after is not None and (gone or (is_linked and before is not None)):
+        # A picture of it may be there from an earlier page; a link would lead nowhere, or to another picture.
+        since = self._since(row) if views is None or before is not None else ""
+        before = None if since else before
+        if views is None and after is not None and (since or (is_linked and before is not None)):
             views = {"whole": {"before": before, "after": after}}
         if views is None:
             return None
         told = [Told(row.flag, "warn")] if row.flag else []
-        told += [Told("source gone", "warn")] if gone else []
+        told += [Told(since, "warn")] if since else []
         told += [Told(text) for text in (*row.said, *row.record.notes)]
         size = f"{row.record.output_px / 1e6:.2f} Mpx"
         return Compared(row.shown, views, (before, after), size, told).as_json()

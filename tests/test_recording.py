@@ -117,6 +117,48 @@ def test_report_says_where_a_source_is_gone(tmp_path, shared, source):
     assert entry["links"][1].endswith(name)
 
 
+def entry_of(target, name):
+    """What the page of a target shows of a result."""
+    page = page_data((target / ".refine/report/report.html").read_text(encoding="utf-8"))
+    (entry,) = [one for one in page["pairs"][0]["entries"] if one["name"] == name]
+    return entry
+
+
+def notes_of(entry):
+    """What is told below a pair."""
+    return [line["text"] for line in entry["lines"]]
+
+
+@pytest.mark.parametrize("drawn", ["before", "now"])
+def test_report_shows_no_result_beside_another_source(tmp_path, shared, source, drawn):
+    """A source that changed since is not shown as what a result was made from: an earlier picture is, or nothing."""
+    target = tmp_path / "target"
+    catalog(source, target, SETTINGS, shared)
+    name = records(target)[0]["sample"][0]
+    was = entry_of(target, name)
+    assert "source changed since" not in notes_of(was)
+    write_picture(source / name, picture(33, 44, seed=9))
+    if drawn == "now":
+        for path in (target / ".refine/report/thumbs").iterdir():
+            path.unlink()
+    recording.remade(Files(Folder(target)), None)
+    entry = entry_of(target, name)
+    assert notes_of(entry)[0] == "source changed since"
+    assert entry["links"] == [None, was["links"][1]]
+    assert entry["whole"] == (was["whole"] if drawn == "before" else {"before": None, "after": was["links"][1]})
+
+
+def test_report_tells_of_no_source_that_was_only_touched(tmp_path, shared, source):
+    """The same bytes with another time are the source that the result was made from."""
+    target = tmp_path / "target"
+    catalog(source, target, SETTINGS, shared)
+    name = records(target)[0]["sample"][0]
+    was = entry_of(target, name)
+    os.utime(source / name, ns=(1, 1))
+    recording.remade(Files(Folder(target)), None)
+    assert entry_of(target, name) == was
+
+
 def test_report_is_made_anew(tmp_path, shared, source, monkeypatch, capsys):
     """`refine report` writes the page as the run did, byte for byte, and prints where it is."""
     target = tmp_path / "target"

@@ -240,7 +240,7 @@ def test_source_that_is_gone_is_told(tmp_path, monkeypatch):
 
     records = [done("gone.png"), done("late.png"), done("there.png")]
     run = run_of(records, gone=2)
-    options = {"is_gone": lambda row: row.record.path != "there.png"}
+    options = {"since": lambda row: "" if row.record.path == "there.png" else "source gone"}
     text = write_report(tmp_path, run, map(Row, records), PLACES, look, **options).read_text(encoding="utf-8")
     cards = {card["label"]: card["value"] for card in drawn(text)["figures"][0]["cards"]}
     assert cards["source gone"] == "2"
