@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.travel import Travelling
 from refine.assess import assess
 from refine.assessment import Assessment, Estimate
 from refine.decide import Decision
@@ -26,7 +27,7 @@ _BAND = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class Need(Travelling):
     """What was found of one image and what was decided, as the ledger holds it: JSON values only.
 
     The reasons are not kept: they follow from these and the settings, by `refine.decide`.

@@ -10,6 +10,7 @@ from pipelines.failures import Kind
 from pipelines.place import Found, Spot
 from pipelines.records import ShardRecord
 from pipelines.targets import Target
+from pipelines.travel import Travelling
 from refine.assessment import Assessment
 from refine.limits import Limits
 from refine.session import Engine
@@ -31,7 +32,7 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(Travelling):
     """One rendition of a whole image, from file to file."""
 
     path: str
@@ -114,7 +115,7 @@ Item = Restore | Look | Ingest | Shard | Stitch
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Travelling):
     """What was written. No pixels."""
 
     source_sha256: str = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from pipelines.errors import JobError, StoreError
+from pipelines.travel import Travelling
 from refine.imagefile import publish
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -86,7 +87,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(Travelling):
     """One file of a place, whether it is there or not. Pickles."""
 
     place: Place

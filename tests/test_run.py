@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,9 +15,13 @@ from distributed import LocalCluster
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
+from pipelines.assessing import Need
 from pipelines.cluster import Cluster, connected
 from pipelines.errors import RunError
+from pipelines.items import Receipt, Restore
+from pipelines.place import Folder, Spot
 from pipelines.run import Alone, streamed
+from refine.settings import Settings
 
 
 def doubled(items):
@@ -87,6 +92,15 @@ def test_streamed_waits_for_a_feed_that_has_nothing_yet(client):
             follow_up.append(outcomes[0].result)
             continue
         assert [outcome.result for outcome in outcomes] == [4]
+
+
+def test_items_travel_by_their_fields():
+    """What travels by the thousand comes back equal, and costs a word for each field rather than its name."""
+    need = Need("both", {"sharpen.amount": 0.5}, {"noise": None})
+    item = Restore("a.png", Spot(Folder(Path("shop")), "a.png"), "a.png", 5, 7, Settings(), "page", "ab", sized=False)
+    for thing in (need, item, item.source, Receipt("a" * 64, 5, need=need, notes=("one",))):
+        assert pickle.loads(pickle.dumps(thing)) == thing  # noqa: S301
+    assert item.__reduce__() == (Restore, tuple(getattr(item, field.name) for field in fields(item)))
 
 
 class _Counted:
