@@ -130,4 +130,4 @@ def undo(target: Path, talk: Talk) -> None:
     if talk.as_json:
         click.echo(json.dumps(asdict(done)))
     elif not talk.quiet:
-        click.echo(f"results that are what they were: {done.restored}; new ones that are gone: {done.removed}")
+        click.echo(f"results put back: {done.restored}; new ones removed: {done.removed}")

@@ -96,7 +96,7 @@ class Undone:
     restored: int
     """Results that are what they were before the run."""
     removed: int
-    """Results that were new in it, or replaced what was not there."""
+    """Results that were new in it, or had a new name; images that failed have none."""
 
 
 def check_whole(target: Path) -> None:
@@ -146,8 +146,11 @@ def undo(target: Path) -> Undone:
     return Undone(restored, removed)
 
 
-def _taken_away(target: Path, ledger: Manifest, index: sqlite3.Connection) -> Iterator[Entry]:
-    """First all files that were not there before: one of them may have the name of one that was."""
+def _taken_away(target: Path, ledger: Manifest, index: sqlite3.Connection) -> Iterator[tuple[Entry, int]]:
+    """First all files that were not there before: one of them may have the name of one that was.
+
+    Each entry comes with how many results were taken away.
+    """
     for path, rendition, told, kept in _rows(index):
         before = None if told is None else Record(**json.loads(told))
         now = ledger.record(os.fsdecode(path), rendition)
@@ -155,21 +158,21 @@ def _taken_away(target: Path, ledger: Manifest, index: sqlite3.Connection) -> It
             continue
         if now.output:
             (target / now.output).unlink(missing_ok=True)
-        yield before if before is not None and not kept else Gone(now.path, now.rendition)
+        yield before if before is not None and not kept else Gone(now.path, now.rendition), int(bool(now.output))
 
 
-def _put_back(target: Path, index: sqlite3.Connection) -> Iterator[Entry]:
+def _put_back(target: Path, index: sqlite3.Connection) -> Iterator[tuple[Entry, int]]:
     # What this night left and removed comes first: its record, below, then says that it is left no more.
     for output, path, rendition in index.execute("SELECT output, path, rendition FROM leftover"):
         left = Left(os.fsdecode(path), rendition, os.fsdecode(output))
         _moved_back(target, left.output)
-        yield left
+        yield left, 1
     for _, _, told, kept in _rows(index):
         if told is None or not kept:
             continue
         before = Record(**json.loads(told))
         _moved_back(target, before.output)
-        yield before
+        yield before, 1
 
 
 def _moved_back(target: Path, output: str) -> None:
@@ -179,12 +182,12 @@ def _moved_back(target: Path, output: str) -> None:
         aside.replace(target / output)
 
 
-def _committed(ledger: Manifest, entries: Iterator[Entry]) -> int:
-    """Commit entries as they come, some at a time; how many."""
+def _committed(ledger: Manifest, entries: Iterator[tuple[Entry, int]]) -> int:
+    """Commit entries as they come, some at a time; how many results they are of."""
     count, some = 0, []
-    for entry in entries:
+    for entry, results in entries:
         some.append(entry)
-        count += 1
+        count += results
         if len(some) == _AT_ONCE:
             ledger.commit(some)
             some = []

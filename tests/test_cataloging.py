@@ -7,11 +7,13 @@ import sqlite3
 from fractions import Fraction
 
 import pytest
+from click.testing import CliRunner
 from strategies_files import picture, read_picture, small_tree, write_picture
 
 from pipelines import identity, previous, tasks
 from pipelines.canary import tried
 from pipelines.catalog import Terms, catalog
+from pipelines.cataloging import undo as undo_command
 from pipelines.errors import JobError
 from pipelines.items import Common, Restore
 from pipelines.manifest import Manifest
@@ -302,6 +304,20 @@ def test_undo_puts_the_last_night_back(tmp_path, inline):
     with pytest.raises(JobError, match="absent: there is no such folder"):
         undo(tmp_path / "absent")
     assert catalog(source, target, settings_for(), inline).unchanged == 2
+
+
+def test_undo_counts_no_failure_as_a_result(tmp_path, inline):
+    """An image that failed in the night, and was not there before, had no result that could be removed."""
+    source, target = plain_tree(tmp_path / "source", 2), tmp_path / "target"
+    catalog(source, target, settings_for(), inline)
+    before = contents(target)
+    (source / "broken.png").write_bytes((source / "b" / "0.png").read_bytes()[:-40])
+    write_picture(source / "a" / "1.png", picture(15, 15, seed=8))
+    night = catalog(source, target, settings_for(), inline, terms=Terms(keep_previous=True))
+    assert (night.done, len(night.failed)) == (1, 1)
+    said = CliRunner().invoke(undo_command, [str(target)])
+    assert said.stdout == "results put back: 1; new ones removed: 0\n"
+    assert contents(target) == before
 
 
 def test_canary_shows_old_beside_new(tmp_path, inline, monkeypatch):
