@@ -26,7 +26,7 @@ from pipelines.previous import Previous
 from pipelines.progress import Progress
 from pipelines.records import Record, State
 from pipelines.run import Alone, Outcome
-from pipelines.summary import Complaint, Summary
+from pipelines.summary import Complaint, Summary, named
 from refine.decoder import Decoder
 from refine.errors import RefineError
 from refine.imagefile import check_fits
@@ -307,7 +307,7 @@ class Feed:
         chance = None if final else self.chances.another(item, result, attempts)
         if chance is None:
             return [self._complaint(item, result, attempts)]
-        logger.info("%s: %s; tried again %s", item.path, result.reason, chance.how)
+        logger.info("%s: %s; tried again %s", named(item.path, item.rendition), result.reason, chance.how)
         self.chances.waiting.append(chance)
         return []
 
@@ -321,7 +321,9 @@ class Feed:
             self._complain(image.item, failure)
         self.large.settle(image)
         if chance is not None:
-            logger.info("%s: %s; begun anew %s", image.item.path, failure.reason, chance.how)
+            logger.info(
+                "%s: %s; begun anew %s", named(image.item.path, image.item.rendition), failure.reason, chance.how
+            )
             self.large.add(chance.item, chance.item.settings.plan(image.plan.source))
 
     def _recognised(self, group: list[Stale], source_sha256: str) -> list[Record]:
@@ -358,7 +360,7 @@ class Feed:
         self.summary.done += 1
         self.drawn.take(os.fsencode(item.path), item.path)
         self.summary.output_px += receipt.output_px
-        logger.info("%s: done in %.1f s", item.path, seconds)
+        logger.info("%s: done in %.1f s", named(item.path, item.rendition), seconds)
         notes = (*receipt.notes, *note(item))
         self.settled += 1
         self.summary.remark(item.path, notes)

@@ -65,6 +65,16 @@ def test_renditions_come_of_one_decoding(tmp_path, inline):
         assert side == (60 if name.startswith("zoom") else 10)
 
 
+def test_log_tells_renditions_apart(tmp_path, inline, caplog):
+    """What is done is told with its rendition, where there are several."""
+    source = plain_tree(tmp_path / "source", 1)
+    with caplog.at_level("INFO", "pipelines.feed"):
+        terms = Terms((Rendition("zoom", 60), Rendition("thumb", 10)))
+        catalog(source, tmp_path / "target", settings_for(), inline, terms=terms)
+    said = sorted(line.partition(" done in")[0] for line in caplog.messages if " done in" in line)
+    assert said == ["b/0.png (thumb):", "b/0.png (zoom):"]
+
+
 def test_renditions_share_their_decoding(tmp_path, monkeypatch):
     """In one task a source is decoded and assessed once for all its renditions, and their bytes are those of one."""
     source = write_picture(tmp_path / "a.png", picture(30, 40))
