@@ -10,12 +10,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pipelines.errors import JobError
-from pipelines.summary import Summary
+from pipelines.summary import Summary, counted
 
 _RESERVE_NBYTES = 200_000_000
 """Bytes of the disk that are left free: for what is under way, the ledger and the report."""
 _LOOK_S = 1.0
 """Seconds between two looks at the disk."""
+_ALLOWED = "(--max-failures)"
+"""The end of what is said of too many failures."""
 _SHARE_FROM = 100
 """Images after which a share of failures is one."""
 
@@ -118,10 +120,9 @@ class Brake:
         """Note whether the run has to stop."""
         if self.reason:
             return
-        failed = len(self.summary.failed) + len(self.summary.quarantined) - self.standing
+        failed = self._failed
         if self.allowed is not None and self.allowed.is_passed(failed, failed + self.summary.done):
-            tried = failed + self.summary.done
-            self.reason = f"{failed} of {tried} images have failed, allowed are {self.allowed} (--max-failures)"
+            self.reason = self._too_many()
             return
         now = time.monotonic()
         if now - self._looked >= _LOOK_S:
@@ -129,6 +130,21 @@ class Brake:
             free = shutil.disk_usage(self.target).free
             if free < _RESERVE_NBYTES:
                 self.reason = f"the disk of TARGET has {free / 1e6:.0f} MB left, {_RESERVE_NBYTES / 1e6:.0f} stay free"
+
+    def end(self) -> str:
+        """Why the run stopped, in the numbers of its end: what was under way has failed since, or was done."""
+        why = self._too_many() if self.reason.endswith(_ALLOWED) else self.reason
+        left = f"; {counted(self.summary.left, 'result')} left undone" if self.summary.left else ""
+        return f"{why}{left}: see to it, and start the same command again"
+
+    @property
+    def _failed(self) -> int:
+        """Images that failed in this run."""
+        return len(self.summary.failed) + len(self.summary.quarantined) - self.standing
+
+    def _too_many(self) -> str:
+        failed = self._failed
+        return f"{failed} of {failed + self.summary.done} images have failed, allowed are {self.allowed} {_ALLOWED}"
 
 
 def check_space(target: Path, nbytes: int) -> str:

@@ -264,7 +264,7 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
     if brake.reason:
         for line in summary.lines():
             logger.warning("%s", line)
-        raise RunError(f"{brake.reason}; {summary.left} left undone: see to it, and start the same command again")
+        raise RunError(brake.end())
 
 
 def _check_space(night: Night, plan: Planned, total: int) -> None:

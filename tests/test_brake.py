@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from datetime import UTC, datetime
@@ -77,6 +78,18 @@ def test_brake_counts_failures_of_this_run(tmp_path):
     assert brake.reason.startswith("4 of 4 images have failed, allowed are 3")
 
 
+def test_end_is_told_in_its_own_numbers(tmp_path):
+    """What was under way when the brake was put on is counted; that nothing is left undone is not said."""
+    summary = failing(4)
+    brake = Brake(tmp_path, summary, allowed=Tolerance(3))
+    brake.look()
+    summary.failed, summary.done = failing(8).failed, 2
+    told = "8 of 10 images have failed, allowed are 3 (--max-failures)"
+    assert brake.end() == f"{told}: see to it, and start the same command again"
+    summary.left = 5
+    assert brake.end() == f"{told}; 5 results left undone: see to it, and start the same command again"
+
+
 def test_brake_counts_a_share_of_many(tmp_path):
     """A share is taken of a hundred images and more."""
     summary = failing(9, done=90)
@@ -147,9 +160,11 @@ def test_too_many_failures_stop_the_run(tmp_path, shared):
     for number in range(60):
         write_picture(source / f"{number:02d}.png", picture(9, 9))
         (source / f"{number:02d}.jpg").write_bytes(b"\xff\xd8broken")
-    with pytest.raises(RunError, match="allowed are 5"):
+    with pytest.raises(RunError, match="allowed are 5") as stopped:
         catalog(source, tmp_path / "target", SETTINGS, shared, terms=Terms(max_failures=Tolerance(5)))
-    assert len(list((tmp_path / "target").glob("*.png"))) < 60
+    made = len(list((tmp_path / "target").glob("*.png")))
+    failed, tried = map(int, re.findall(r"\d+", str(stopped.value))[:2])
+    assert tried - failed == made < 60, "what was under way when it stopped is counted"
     whole = catalog(source, tmp_path / "target", SETTINGS, shared, terms=Terms(max_failures=Tolerance(60)))
     assert whole.done + whole.unchanged == 60
 
