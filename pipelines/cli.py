@@ -120,7 +120,7 @@ def verify(target: str, state: Path | None, talk: Talk) -> None:
     """Read a finished target again and name every file that is not as it was written. Changes nothing.
 
     TARGET is that of a scan or a poster, a bag, or that of a catalog: a folder, a zarr store, or s3://bucket/prefix.
-    A scan or poster makes what is wrong anew when it is started again with --repair.
+    A scan or poster makes what is wrong anew when it is started again with --repair, a catalog where it is deleted.
 
     Example: refine verify map.zarr
     """
@@ -136,6 +136,8 @@ def verify(target: str, state: Path | None, talk: Talk) -> None:
         click.echo(f"{found.checked} files checked, {len(found.wrong)} wrong")
         if found.wrong and not of_catalog:
             click.echo("start the command that made it again with --repair: it makes anew what is wrong, and no more")
+    if found.wrong and of_catalog and not talk.quiet:
+        say("delete these from TARGET, where they are still there, and run the catalog again: it makes them anew")
     if found.wrong:
         sys.exit(FAILED)
 

@@ -108,6 +108,11 @@ def test_verify_names_what_is_damaged(tmp_path, shared):
     ]
     said = subprocess.run([sys.executable, "-m", "pipelines.cli", "verify", store], capture_output=True, check=False)
     assert (said.returncode, said.stdout.splitlines()[-1]) == (1, b"5 files checked, 3 wrong")
+    assert b"delete these from TARGET" in said.stderr
+    for one in found.wrong:
+        shutil.rmtree(store / one.path, ignore_errors=True)
+    assert catalog(source, store, settings_for(), shared, terms=ZARR).done == 3
+    assert verified_catalog(Groups(store), None) == Verified(5, ())
 
 
 def test_renditions_are_groups(tmp_path, shared):
