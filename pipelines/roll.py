@@ -70,10 +70,10 @@ class Roll:
         self.index.execute("COMMIT")
         twice = self.index.execute("SELECT path, seen FROM plan.listed WHERE seen > 1 ORDER BY path")
         for path, seen in twice:
-            refused.add(f"{os.fsdecode(path)} is listed {seen} times")
+            refused.shared.add(f"{os.fsdecode(path)} is listed {seen} times")
         formats = {r.format or file_format for r in renditions}
         for told in self._clashes(sorted(formats)):
-            refused.add(told)
+            refused.shared.add(told)
         refused.check(listing.remedy)
 
     def options(self) -> list[tuple[int, str, str]]:
@@ -104,7 +104,7 @@ class Roll:
         for seen in listing.listed():
             # The names of files in a folder are the file system's own; others are anybody's.
             if (seen.uri or seen.etag) and (wrong := fault(seen.path)):
-                refused.add(f"{seen.path!r} {wrong}")
+                refused.names.add(f"{seen.path!r} {wrong}")
                 continue
             self.images += 1
             folder = seen.path.rpartition("/")[0]
@@ -148,23 +148,41 @@ class Roll:
             yield from told
 
 
-class _Refused:
-    """Names that no run can do; the first of them, in the order of the alphabet, are told."""
+class _Told:
+    """Lines of one reason for a refusal: how many, and the first of them in the order of the alphabet."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.told: list[str] = []
+        self.first: list[str] = []
 
-    def add(self, why: str) -> None:
+    def add(self, line: str) -> None:
         self.count += 1
-        insort(self.told, why)
-        del self.told[_TOLD:]
+        insort(self.first, line)
+        del self.first[_TOLD:]
+
+    def __str__(self) -> str:
+        more = f"; and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
+        return "; ".join(self.first) + more
+
+
+class _Refused:
+    """What no run can do, by reason."""
+
+    def __init__(self) -> None:
+        self.names = _Told()
+        self.shared = _Told()
 
     def check(self, remedy: str) -> None:
-        if self.count:
-            more = f"; and {self.count - len(self.told)} more" if self.count > len(self.told) else ""
-            said = "; ".join(self.told) + more
-            raise JobError(f"several files would have one result, or a name is none: {said}; {remedy}")
+        said = []
+        if self.names.count:
+            said.append(f"no result can have these names: {self.names}")
+        if self.shared.count:
+            said.append(
+                "several sources would have one result, for names are compared whatever their case and Unicode form: "
+                f"{self.shared}"
+            )
+        if said:
+            raise JobError(f"{'; '.join(said)}; {remedy}")
 
 
 def _shared(names: list[tuple[str, bool]], file_format: str) -> Iterator[str]:

@@ -101,6 +101,8 @@ def test_wrong_ids_are_refused_all_at_once(photos):
     said = str(refused.value)
     assert said.endswith("; change these ids in list.jsonl")
     parts = [
+        "no result can have these names: ",
+        "several sources would have one result, for names are compared whatever their case and Unicode form: ",
         "'../up.png' has a part '..'",
         "'/abs.png' is absolute",
         "'a\\\\b.png' has a backslash",
