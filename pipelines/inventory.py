@@ -17,7 +17,6 @@ from pipelines.errors import JobError
 from pipelines.listing import Listed, Listing, folder_or_pattern, objects
 from pipelines.naming import with_suffix_of
 from pipelines.place import Folder, Place, spot_of
-from refine.errors import PresetError
 from refine.preset import setting_value
 
 _OWN = ("id", "uri", "priority")
@@ -88,15 +87,15 @@ class Inventory:
         where = f"{file.name}, {'row' if file.suffix.lower() == '.parquet' else 'line'} {number}"
         try:
             found = self._listed(row)
-        except (ValueError, KeyError) as error:
-            raise JobError(f"{where}: {_why(error)}") from error
+        except ValueError as error:  # of a path with a zero byte, too
+            raise JobError(f"{where}: {error}") from error
         return replace(found, where=where) if found.options else found
 
     def _listed(self, row: Row) -> Listed:
         name, uri = row["id"], row["uri"]
         if not uri:
             raise JobError("has no uri")
-        priority = int(row.get("priority") or 0)
+        priority = _priority(row.get("priority") or 0)
         options = self._options(row)
         place = str(uri)
         place = place.removeprefix("file://")
@@ -199,5 +198,11 @@ def _check_columns(path: Path, columns: Sequence[str], number: int = 1) -> None:
         raise JobError(f"{path.name}, line {number}: a manifest has columns id and uri, no {lacking[0]} in: {found}")
 
 
-def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, JobError | PresetError) else f"{error}: a priority is a whole number"
+def _priority(given: Any) -> int:  # noqa: ANN401  a cell
+    """A row's priority. Raises JobError where it is none."""
+    try:
+        return int(given)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise JobError(
+            f"a priority is a whole number, got {given!r}; write 0, or more for what is to come sooner"
+        ) from error

@@ -143,7 +143,11 @@ def test_renditions_of_one_format_clash(photos):
             r"did you mean 'sharpen\.amount'",
             id="typing",
         ),
-        pytest.param("id,uri,priority\na.png,b,soon\n", "line 2: .*a priority is a whole number", id="priority"),
+        pytest.param(
+            "id,uri,priority\na.png,b,soon\n",
+            "line 2: a priority is a whole number, got 'soon'; write 0",
+            id="priority",
+        ),
         pytest.param(
             "id,uri,plan.block\na.png,photos/one.png,64\n",
             "line 2: plan.block is that of the",
