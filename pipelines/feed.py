@@ -149,7 +149,8 @@ class Feed:
             self.estimated |= {(item.path, item.rendition): s for item, s in items if isinstance(item, Restore)}
             # Towards the end batches shrink, so that the workers finish together.
             paced_s = seconds * self.pace[0] / self.pace[1]
-            if batch and (paced_s >= BATCH_S / 2 or len(batch) >= min(_BATCH, 1 + (self.total - self.seen) // 8)):
+            most = 1 if self._is_blind else min(_BATCH, 1 + (self.total - self.seen) // 8)
+            if batch and (paced_s >= BATCH_S / 2 or len(batch) >= most):
                 break
             if not batch and self.large:
                 break
@@ -187,6 +188,11 @@ class Feed:
 
     def _all_sized(self, items: Sequence[Restore], spec: ImageSpec) -> list[tuple[Item, float]]:
         return [found for item in items if (found := self._sized(item, spec))]
+
+    @property
+    def _is_blind(self) -> bool:
+        """Whether a deadline is to be kept, and nothing has told yet how slow this machine is."""
+        return self.brake.until is not None and self.pace == (1.0, 1.0)
 
     def _has_time(self, seconds: float) -> bool:
         """Whether work that should take so many seconds ends in time, behind what is under way."""

@@ -13,6 +13,7 @@ import pytest
 from strategies_files import picture, small_tree, write_picture
 
 from pipelines import brake as brakes
+from pipelines import catalog as catalogs
 from pipelines.brake import Brake, Tolerance, check_space, deadline, tolerance
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError, RunError
@@ -179,6 +180,22 @@ def test_time_that_is_up_leaves_the_rest(tmp_path, shared):
     assert "12 left for the next run" in summary.line()
     summary = catalog(source, tmp_path / "target", SETTINGS, shared, terms=Terms(until=time.time() + 3600))
     assert (summary.done, summary.left) == (12, 0)
+
+
+@pytest.mark.parametrize(("until", "first"), [(None, 3), (3600.0, 1)])
+def test_little_is_begun_before_the_pace_is_known(tmp_path, inline, monkeypatch, until, first):
+    """Where a time is to be kept, one image tells how slow the machine is before there are several in a task."""
+    source, sizes, streamed = tmp_path / "source", [], catalogs.streamed
+    for number in range(24):
+        write_picture(source / f"{number:02d}.png", picture(30, 30, seed=number))
+
+    def noted(client, batches, work):
+        return streamed(client, (sizes.append(len(batch)) or batch for batch in batches), work)
+
+    monkeypatch.setattr(catalogs, "streamed", noted)
+    terms = Terms(until=until and time.time() + until)
+    assert catalog(source, tmp_path / "target", SETTINGS, inline, terms=terms).done == 24
+    assert (sizes[0], max(sizes)) == (first, 3)
 
 
 def test_time_is_reckoned_by_what_is_under_way(tmp_path):
