@@ -184,7 +184,7 @@ def test_clashing_names_are_refused_at_once(tmp_path):
     source = tmp_path / "source"
     for name in ("a.png", "a.tif", "b.png", "b.tif", "c.png"):
         write_picture(source / name, picture(4, 4))
-    told = r"^several sources would have one result, .*: a.jpg from a.png and a.tif; b.jpg from b.png and b.tif; rename them"
+    told = r"^several sources would have one result.*: a.jpg from a.png and a.tif; b.jpg from b.png and b.tif; rename"
     with pytest.raises(JobError, match=told):
         catalog(source, tmp_path / "target", settings_for(output__format="jpeg"))
     assert not (tmp_path / "target").exists()
