@@ -31,6 +31,14 @@ _LOST = """
 SELECT f.path, f.rendition, f.output FROM leftover f LEFT JOIN plan.present p ON p.path = f.output
 WHERE p.path IS NULL
 """
+# The other half of those: nothing has followed them, for their images have failed since.
+_EARLIER = """
+SELECT count(*) FROM leftover f JOIN plan.present p ON p.path = f.output
+    JOIN item i ON i.path = f.path AND i.rendition = f.rendition AND i.state <> 'done'
+    LEFT JOIN item o ON o.output = f.output AND o.state = 'done'
+    LEFT JOIN plan.gone g ON g.path = f.path AND g.rendition = f.rendition
+WHERE o.path IS NULL AND g.path IS NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,11 @@ def obsolete(index: sqlite3.Connection) -> int:
     return _one(index, "SELECT count(*) FROM plan.gone WHERE state = 'done' AND listed") + _one(
         index, f"SELECT count(*) {_LEFT}"
     )
+
+
+def earlier(index: sqlite3.Connection) -> int:
+    """Results in TARGET that are of an earlier state of their images, which have failed since."""
+    return _one(index, _EARLIER)
 
 
 def departures(index: sqlite3.Connection) -> Iterator[Departure]:

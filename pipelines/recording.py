@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import get_args
 
+from pipelines import departed
 from pipelines.again import Wish, packed
 from pipelines.cluster import Cluster
 from pipelines.draw import Draw
@@ -120,6 +121,7 @@ def _leave(
 ) -> Run:
     """Write the record of a run, its metrics, and what has no result."""
     before = last_run(asked.own)
+    summary.earlier = departed.earlier(ledger.index)
     run = ended_run(
         began,
         summary,

@@ -139,6 +139,8 @@ def _run_figures(run: Run) -> dict[str, Any]:
         cards.append(_card("source gone", f"{said['gone']:,}", "--prune removes these results", style="warn"))
     if obsolete := said.get("obsolete"):  # records of earlier versions have none
         cards.append(_card("not asked for", f"{obsolete:,}", "rendition or format; --prune removes them", style="warn"))
+    if earlier := said.get("earlier"):
+        cards.append(_card("earlier results", f"{earlier:,}", "stay of images that have failed", style="warn"))
     if said["left"]:
         cards.append(_card("left", f"{said['left']:,}", "for another run", style="warn"))
     if said["done"]:

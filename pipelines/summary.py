@@ -59,6 +59,8 @@ class Summary:
     """Results whose source was gone."""
     obsolete: int = 0
     """Results of a rendition or format that was not asked for any more, at the end of the run."""
+    earlier: int = 0
+    """Results in TARGET, at the end of the run, of images that have failed since they were made."""
     pruned: int = 0
     """Results that were removed because their source was gone, or nothing asked for them."""
     skipped: int = 0
@@ -120,6 +122,9 @@ class Summary:
             counts.append(f"{self.gone} that SOURCE has no more (--prune removes them)")
         if self.obsolete:
             counts.append(f"{self.obsolete} of a rendition or format not asked for (--prune removes them)")
+        if self.earlier:
+            stay = "stays" if self.earlier == 1 else "stay"
+            counts.append(f"{counted(self.earlier, 'earlier result')} {stay} of images that have failed")
         if self.left:
             counts.append(f"{self.left} left for the next run")
         if self.skipped:

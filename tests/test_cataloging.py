@@ -213,6 +213,27 @@ def test_results_of_another_format_are_told_then_pruned(tmp_path, inline):
     assert contents(target).keys() == {"b/0.png", "b/2.png"}
 
 
+def test_result_of_an_image_that_failed_since_is_told(tmp_path, inline):
+    """What stays in TARGET of a source that is broken by now is told by every run, until it is mended or gone."""
+    source, target = plain_tree(tmp_path / "source", 3), tmp_path / "target"
+    assert catalog(source, target, settings_for(), inline).earlier == 0
+    for name in ("b/0.png", "a/1.png"):
+        (source / name).write_bytes(b"no picture")
+    (target / "b/0.png").unlink()
+    for _ in range(2):
+        told = catalog(source, target, settings_for(), inline)
+        assert (len(told.failed), told.earlier, told.obsolete) == (2, 1, 0)
+        assert "1 earlier result stays of images that have failed" in told.line()
+        assert '"earlier results"' in (target / ".refine/report/report.html").read_text(encoding="utf-8")
+    write_picture(source / "b/0.png", picture(12, 13))
+    write_picture(source / "a/1.png", picture(12, 14))
+    assert catalog(source, target, settings_for(), inline).earlier == 0
+    (source / "a/1.png").write_bytes(b"no picture")
+    assert catalog(source, target, settings_for(), inline).earlier == 1
+    (source / "a/1.png").unlink()
+    assert catalog(source, target, settings_for(), inline).earlier == 0
+
+
 def test_files_of_others_are_not_replaced(tmp_path, inline):
     """What lies in TARGET and was made by no run is named, and stays, unless it is to be replaced."""
     source, target = plain_tree(tmp_path / "source", 3), tmp_path / "target"
