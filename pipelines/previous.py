@@ -17,6 +17,8 @@ from pipelines.errors import JobError
 from pipelines.manifest import Manifest
 from pipelines.naming import OWN_FOLDER
 from pipelines.records import Entry, Gone, Left, Record
+from pipelines.report import withdraw
+from pipelines.runs import mark_undone
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +128,8 @@ def overtake(target: Path) -> None:
 def undo(target: Path) -> Undone:
     """Put back what the last run with --keep-previous replaced and pruned, and take away what it added.
 
-    The ledger follows. Killed at any moment, the same call finishes it. Raises JobError where there is nothing to undo.
+    The ledger follows; the report's page goes, for `refine report` can make a true one. Killed at any moment, the same
+    call finishes it. Raises JobError where there is nothing to undo.
     """
     if not target.is_dir():
         raise JobError(f"{target}: there is no such folder; name the TARGET of a run with --keep-previous")
@@ -140,6 +143,9 @@ def undo(target: Path) -> Undone:
             )
         index.execute("INSERT OR IGNORE INTO state VALUES ('undoing')")
         index.commit()
+        # Before anything is moved: from now on the page would tell of what is no more, killed or not.
+        mark_undone(target / OWN_FOLDER)
+        withdraw(target / OWN_FOLDER)
         removed = _committed(ledger, _taken_away(target, ledger, index))
         restored = _committed(ledger, _put_back(target, index))
     shutil.rmtree(_folder(target))

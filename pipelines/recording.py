@@ -144,7 +144,8 @@ def _leave(
 def _reported(asked: Asked, ledger: Manifest, run: Run, before: Run | None) -> Path:
     """The report after a run; where it changed nothing in the ledger, only what the page says of the run is new."""
     # What is left may have another source by now than the page shows.
-    if before is not None and before.whole and not run.summary["done"] and not run.summary["left"]:
+    settled = not run.summary["done"] and not run.summary["left"]
+    if settled and before is not None and before.whole and not before.undone:
         names = ("failed", "quarantined", "flagged", "gone")
         if all(before.summary[name] == run.summary[name] for name in names) and not run.summary["pruned"]:
             page = refresh_report(asked.own, run, ledger.count())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def write_report(
     data = {
         "total": found.total,
         "words": {"sides": ["before", "after"], "failures": "By reason. Nothing was moved or deleted at the source."},
-        "figures": [_run_figures(run), _catalog_figures(found)],
+        "figures": _figures(run, found),
         "decisions": found.decided(),
         "failures": found.failed(),
         "notes": found.noted(),
@@ -97,6 +98,12 @@ def refresh_report(own: Path, run: Run, total: int) -> Path | None:
     return _publish(folder, run, data)
 
 
+def withdraw(own: Path) -> None:
+    """Remove page and list, where there are any: they tell of a ledger that is another by now."""
+    for name in (PAGE, ITEMS):
+        (own / FOLDER / name).unlink(missing_ok=True)
+
+
 def _publish(folder: Path, run: Run, data: dict[str, Any]) -> Path:
     publish(folder / PAGE, page(f"Catalog {_name(run.target)}", _lead(run), data).encode("utf-8"))
     return folder / PAGE
@@ -119,8 +126,22 @@ def _name(target: str) -> str:
 
 def _lead(run: Run) -> str:
     ended = {"complete": "every image has its result", "incomplete": "some images have no result"}
-    began = when(run.started).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Last run {began}: {ended.get(run.outcome, f'stopped: {run.outcome}')}. From {run.source}"
+    began = f"Last run {_minute(when(run.started))}"
+    if run.undone:
+        undone = f"Undone {_minute(datetime.fromisoformat(run.undone))}"
+        was = "results are what they were before the last run with --keep-previous"
+        return f"{undone}: {was}. {began}, from {run.source}"
+    return f"{began}: {ended.get(run.outcome, f'stopped: {run.outcome}')}. From {run.source}"
+
+
+def _minute(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _figures(run: Run, found: Tally) -> list[dict[str, Any]]:
+    # What an undone run did is history: what there is comes before it.
+    of_run, of_catalog = _run_figures(run), _catalog_figures(found)
+    return [of_catalog, of_run] if run.undone else [of_run, of_catalog]
 
 
 def _run_figures(run: Run) -> dict[str, Any]:
@@ -149,7 +170,8 @@ def _run_figures(run: Run) -> dict[str, Any]:
             _card("images", f"{rate:,.2f}/s", f"{rate / workers:,.2f}/s a worker"),
             _card("pixels", f"{mpx:,.2f} Mpx/s", f"{mpx / workers:,.2f} Mpx/s a worker"),
         ]
-    return {"id": "run", "title": "The last run", "told": "", "cards": cards}
+    title, told = ("The last run, before the undo", "As it ended.") if run.undone else ("The last run", "")
+    return {"id": "run", "title": title, "told": told, "cards": cards}
 
 
 def _catalog_figures(found: Tally) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -85,6 +85,8 @@ class Run:
     """Images of this run that its report shows, in the order of their names."""
     totals: Totals = field(default_factory=Totals)
     """This run and all before it."""
+    undone: str = ""
+    """When the last night that can be undone was, after this run, UTC, ISO 8601; empty where it was not."""
 
     @property
     def whole(self) -> bool:
@@ -175,6 +177,13 @@ def write_run(own: Path, run: Run) -> Path:
 def last_run(own: Path) -> Run | None:
     """The newest run's record that can be read; None where there is none."""
     return next(_runs(own), None)
+
+
+def mark_undone(own: Path) -> None:
+    """Note in the last run's record that results are no longer what it left. Raises as `write_run` does."""
+    run = last_run(own)
+    if run is not None:
+        write_run(own, replace(run, undone=now().isoformat(timespec="seconds")))
 
 
 def _runs(own: Path) -> Iterator[Run]:

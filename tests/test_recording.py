@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 from strategies_files import picture, small_tree, write_picture
 
 from pipelines import catalog as catalogs
-from pipelines import cli, recording, runs
+from pipelines import cli, previous, recording, runs
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
@@ -157,6 +158,28 @@ def test_report_tells_of_no_source_that_was_only_touched(tmp_path, shared, sourc
     os.utime(source / name, ns=(1, 1))
     recording.remade(Files(Folder(target)), None)
     assert entry_of(target, name) == was
+
+
+def test_report_after_an_undo_tells_what_there_is(tmp_path, shared, source):
+    """An undo leaves no page of the run that it takes back; the next page says so, and the next run is told again."""
+    target = tmp_path / "target"
+    catalog(source, target, SETTINGS, shared)
+    write_picture(source / "new.png", picture(20, 20))
+    summary = catalog(source, target, SETTINGS, shared, terms=Terms(keep_previous=True))
+    assert summary.done == 1
+    previous.undo(target)
+    assert [path.name for path in (target / ".refine/report").iterdir()] == ["thumbs"]
+    page = recording.remade(Files(Folder(target)), None).read_text(encoding="utf-8")
+    assert re.search(r"Undone 20\d\d-.* UTC: results are what they were before the last run with --keep-previous", page)
+    assert "some images have no result" not in page
+    data = page_data(page)
+    assert data["total"] == 6
+    assert [part["title"] for part in data["figures"]] == ["The whole catalog", "The last run, before the undo"]
+    (source / "new.png").unlink()
+    assert catalog(source, target, SETTINGS, shared).unchanged == 5
+    page = (target / ".refine/report/report.html").read_text(encoding="utf-8")
+    assert "Undone" not in page
+    assert [part["title"] for part in page_data(page)["figures"]] == ["The last run", "The whole catalog"]
 
 
 def test_report_is_made_anew(tmp_path, shared, source, monkeypatch, capsys):
