@@ -19,8 +19,8 @@ from pipelines.cluster import Cluster
 from pipelines.errors import JobError
 from pipelines.naming import renditions
 from pipelines.options import Talk, bounded, placed, provider, talking, wished
-from pipelines.previous import undo as put_back
 from pipelines.talk import conclude, listen
+from pipelines.undoing import undo as put_back
 from refine.session import Engine
 from refine.settings import Settings
 

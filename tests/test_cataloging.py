@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from strategies_files import picture, read_picture, small_tree, write_picture
 
-from pipelines import identity, previous, tasks
+from pipelines import identity, tasks, undoing
 from pipelines.canary import tried
 from pipelines.catalog import Terms, catalog
 from pipelines.cataloging import undo as undo_command
@@ -20,9 +20,9 @@ from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
 from pipelines.place import Folder, Spot
 from pipelines.preview import foreseen
-from pipelines.previous import undo
 from pipelines.records import Record
 from pipelines.targets import Files
+from pipelines.undoing import undo
 from refine.limits import Limits
 from refine.preset import load_preset
 from refine.session import Engine
@@ -415,7 +415,7 @@ def test_interrupted_undo_is_finished(tmp_path, inline, monkeypatch, moment):
     write_picture(source / "new.png", picture(15, 15, seed=9))
     catalog(source, target, settings_for(output__format="jpeg"), inline, terms=Terms(keep_previous=True))
     calls = {"before any": 0, "taken away": 1, "half put back": 4, "all put back": 6}[moment]
-    monkeypatch.setattr(previous, "_AT_ONCE", 1)
+    monkeypatch.setattr(undoing, "_AT_ONCE", 1)
     commit, made = Manifest.commit, []
 
     def killed(ledger, entries):

@@ -10,7 +10,7 @@ import pytest
 from strategies_files import picture, small_tree, write_picture
 
 from pipelines import catalog as catalogs
-from pipelines import cli, previous, recording, runs
+from pipelines import cli, recording, runs, undoing
 from pipelines.catalog import Terms, catalog
 from pipelines.errors import JobError, RunError
 from pipelines.feed import Feed
@@ -167,7 +167,7 @@ def test_report_after_an_undo_tells_what_there_is(tmp_path, shared, source):
     write_picture(source / "new.png", picture(20, 20))
     summary = catalog(source, target, SETTINGS, shared, terms=Terms(keep_previous=True))
     assert summary.done == 1
-    previous.undo(target)
+    undoing.undo(target)
     assert [path.name for path in (target / ".refine/report").iterdir()] == ["thumbs"]
     page = recording.remade(Files(Folder(target)), None).read_text(encoding="utf-8")
     assert re.search(r"Undone 20\d\d-.* UTC: results are what they were before the last run with --keep-previous", page)
