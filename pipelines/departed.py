@@ -79,6 +79,17 @@ def obsolete(index: sqlite3.Connection) -> int:
     )
 
 
+def some_gone(index: sqlite3.Connection, count: int) -> list[str]:
+    """The first so many of those that `gone` counts."""
+    return _some(index, "SELECT output FROM plan.gone WHERE state = 'done' AND NOT listed", count)
+
+
+def some_obsolete(index: sqlite3.Connection, count: int) -> list[str]:
+    """The first so many of those that `obsolete` counts."""
+    dropped = "SELECT output FROM plan.gone WHERE state = 'done' AND listed"
+    return _some(index, f"{dropped} UNION ALL SELECT f.output {_LEFT}", count)
+
+
 def earlier(index: sqlite3.Connection) -> int:
     """Results in TARGET that are of an earlier state of their images, which have failed since."""
     return _one(index, _EARLIER)
@@ -105,6 +116,10 @@ def leftovers(index: sqlite3.Connection) -> Iterator[Departure]:
     for path, rendition, output in index.execute(f"SELECT f.path, f.rendition, f.output {_LEFT} ORDER BY 1, 2, 3"):
         name = os.fsdecode(output)
         yield Departure(Gone(os.fsdecode(path), rendition, name), name)
+
+
+def _some(index: sqlite3.Connection, query: str, count: int) -> list[str]:
+    return [os.fsdecode(name) for (name,) in index.execute(f"{query} ORDER BY 1 LIMIT ?", (count,))]
 
 
 def _one(index: sqlite3.Connection, query: str) -> int:

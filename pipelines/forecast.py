@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from pipelines.departed import some_gone, some_obsolete
 from pipelines.estimate import cost_s, file_nbytes
 from pipelines.output import output_format
 from pipelines.place import Found, Place, Spot, place_of, spot_of
@@ -35,7 +36,7 @@ class Forecast:
     why: dict[str, int]
     """Of them, by reason."""
     examples: dict[str, list[str]]
-    """Some of them, by reason."""
+    """Some of them, by reason; of those that are `gone` and `obsolete`, too."""
     differs: list[dict[str, object]]
     """What sets finished results apart from those of now: how many, what, and whether it was asked for."""
     unasked: int
@@ -66,16 +67,18 @@ class Forecast:
         counts = f"{counted(self.images, 'image')}, {counted(self.results, 'result')}"
         yield f"catalog  {counts}: {self.unchanged} unchanged, {self.stale} to make"
         for why, count in self.why.items():
-            shown = ", ".join(self.examples.get(why, []))
-            yield printable(f"{count:9d}  {REASONS[why]}: {shown}{', ...' if count > len(self.examples[why]) else ''}")
+            yield printable(f"{count:9d}  {REASONS[why]}: {self._such(why, count)}")
         for one in self.differs:
             mark = "" if one["asked"] else " (not asked for)"
             yield printable(f"differs  {one['count']}: {'; '.join(one['what'])}{mark}")  # type: ignore[arg-type]
         if self.gone:
-            yield f"gone     {counted(self.gone, 'result')} that SOURCE has no more; --prune removes them"
+            yield printable(
+                f"gone     {counted(self.gone, 'result')} that SOURCE has no more: {self._such('gone', self.gone)}; "
+                "--prune removes them"
+            )
         if self.obsolete:
-            what = "of a rendition or format not asked for; --prune removes them"
-            yield f"obsolete {counted(self.obsolete, 'result')} {what}"
+            what = f"of a rendition or format not asked for: {self._such('obsolete', self.obsolete)}"
+            yield printable(f"obsolete {counted(self.obsolete, 'result')} {what}; --prune removes them")
         if self.quarantined:
             yield f"quarant. {counted(self.quarantined, 'image')} that took their worker down"
         if self.skipped:
@@ -83,6 +86,10 @@ class Forecast:
         px = f"{self.output_px / 1e6:.0f} Mpx"
         yield f"work     about {duration(self.seconds_estimate)} on one core ({self.basis}), {px}"
         yield f"disk     about {self.bytes_estimate / 1e9:.2f} GB of results"
+
+    def _such(self, why: str, count: int) -> str:
+        shown = self.examples.get(why, [])
+        return ", ".join(shown) + (", ..." if count > len(shown) else "")
 
 
 def forecast(plan: Planned, source: Place, skipped: int) -> Forecast:
@@ -98,7 +105,7 @@ def forecast(plan: Planned, source: Place, skipped: int) -> Forecast:
         unchanged=plan.results - stale - quarantined,
         stale=stale,
         why={why: counts[why] for why in REASONS if why in counts},
-        examples={why: [_named(one) for one in plan.spread(_EXAMPLES, why)] for why in counts},
+        examples=_examples(plan),
         differs=[
             {"count": count, "what": list(plan.differences[pair].told), "asked": plan.differences[pair].asked}
             for pair, count in pairs.items()
@@ -113,6 +120,14 @@ def forecast(plan: Planned, source: Place, skipped: int) -> Forecast:
         bytes_estimate=nbytes,
         basis=basis,
     )
+
+
+def _examples(plan: Planned) -> dict[str, list[str]]:
+    """Some results of each kind; none of a kind of which there are none."""
+    made = {why: [_named(one) for one in plan.spread(_EXAMPLES, why)] for why in plan.counts}
+    index = plan.roll.index
+    goes = {"gone": some_gone(index, _EXAMPLES), "obsolete": some_obsolete(index, _EXAMPLES)}
+    return made | {why: names for why, names in goes.items() if names}
 
 
 def bytes_to_write(plan: Planned, root: str) -> int:

@@ -179,7 +179,8 @@ def test_dropped_renditions_are_told_then_pruned(tmp_path, inline):
     assert (told.unchanged, told.gone, told.obsolete, told.pruned) == (3, 0, 3, 0)
     assert "3 of a rendition or format not asked for (--prune removes them)" in told.line()
     assert '"not asked for"' in (target / ".refine/report/report.html").read_text(encoding="utf-8")
-    assert foreseen(source, target, settings_for(), one).obsolete == 3
+    foretold = foreseen(source, target, settings_for(), one)
+    assert (foretold.obsolete, foretold.examples["obsolete"][0]) == (3, "zoom/a/1.png")
     gone = catalog(source, target, settings_for(), inline, terms=Terms(one, prune=True))
     assert (gone.obsolete, gone.pruned) == (0, 3)
     assert '"not asked for"' not in (target / ".refine/report/report.html").read_text(encoding="utf-8")
@@ -398,7 +399,9 @@ def test_plan_says_what_and_why(tmp_path, inline):
         "changed": ["a/3.png"],
         "touched": ["a/1.png"],
         "missing": ["b/0.png"],
+        "gone": ["b/2.png"],
     }
+    assert "gone     1 result that SOURCE has no more: b/2.png; --prune removes them" in found.lines()
     other = foreseen(source, target, settings_for(output__quality=80), (Rendition(),))
     assert other.differs == [{"count": 5, "what": ["output.quality 95, now 80"], "asked": True}]
     assert contents(target) == before
