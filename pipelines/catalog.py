@@ -31,6 +31,7 @@ from pipelines.large import LargeImages, sweep_work
 from pipelines.listing import Listing
 from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
+from pipelines.papers import fetch_last_run
 from pipelines.place import absolute, place_of
 from pipelines.planning import Planned, block, planned, release
 from pipelines.previous import Previous, check_whole, overtake, still_fits
@@ -110,7 +111,6 @@ def catalog(
         night.check_pruned(plan, os.fspath(source))
         with recorded(asked, plan.ledger, night.summary, night.drawn):
             night.check_unasked(plan)
-            foreign.begin(night.own)
             run(night, plan, asked.cluster, quiet=quiet)
             foreign.end(night.own)
             changed = bool(plan.counts or night.summary.pruned)
@@ -196,6 +196,8 @@ class Night:
 
     def check_pruned(self, plan: Planned, source: str) -> None:
         """Raise JobError where results would be removed because SOURCE or renditions are not those of the last time."""
+        if self.terms.prune and self.target.folder is None:
+            fetch_last_run(self.own, self.target.place)
         last = last_run(self.own) if self.terms.prune and plan.roll.images else None
         if last is None:
             return
@@ -205,17 +207,18 @@ class Night:
                 f"SOURCE was {last.source} the last time and is {now} now: --prune would remove "
                 f"{counted(gone, 'result')} that {'is' if gone == 1 else 'are'} not in it; {meant}"
             )
+        told = 0 if last.summary["pruned"] else last.summary["gone"]
         # Half of a disk that is not there looks like this; a run without --prune has told of them.
-        if gone >= MANY and gone > plan.roll.images and gone > last.summary["gone"]:
+        if gone >= MANY and gone > plan.roll.images and gone > told:
             raise JobError(
                 f"SOURCE has {counted(plan.roll.images, 'image')} and --prune would remove {gone} results that are "
                 f"not in it any more; {meant}"
             )
         dropped = set(plan.dropped) & {one["name"] for one in last.settings["renditions"]}
         if dropped:
-            told = ", ".join(sorted(dropped)) or "without a name"
+            named = ", ".join(name or "without a name" for name in sorted(dropped))
             raise JobError(
-                f"the last run made renditions that this one does not, {told}: --prune would remove them; {meant}"
+                f"the last run made renditions that this one does not, {named}: --prune would remove them; {meant}"
             )
 
     def check_unasked(self, plan: Planned) -> None:
@@ -252,6 +255,8 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
         feed = Feed(place_of(night.found.root), night.common, plan, decoder, shown, summary, large, brake)
         feed.drawn, feed.previous, feed.total, feed.redo = night.drawn, previous, total, night.terms.unasked == "redo"
         _check_space(night, plan, total)
+        if total:
+            foreign.begin(own)
         _work_through(feed, cluster)
         if night.terms.prune:
             summary.pruned += prune_leftovers(plan, night.target, previous)

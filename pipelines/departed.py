@@ -21,11 +21,29 @@ WHERE w.wish IS NULL
 """
 # A result of another name that has not been followed by one stands for it, and a name that another source's result
 # has by now is that one's.
+# Outputs have no index, which would cost at every commit: they are asked for as lists (IN), never joined by.
 _LEFT = """
-FROM leftover f LEFT JOIN item o ON o.output = f.output AND o.state = 'done'
-    LEFT JOIN item i ON i.path = f.path AND i.rendition = f.rendition
+FROM leftover f LEFT JOIN item i ON i.path = f.path AND i.rendition = f.rendition
     LEFT JOIN plan.gone g ON g.path = f.path AND g.rendition = f.rendition
-WHERE o.path IS NULL AND (i.path IS NULL OR i.state = 'done' OR g.path IS NOT NULL)
+    LEFT JOIN plan.listed l ON l.path = f.path
+WHERE f.output NOT IN (SELECT output FROM item WHERE state = 'done')
+    AND (i.path IS NULL OR i.state = 'done' OR g.path IS NOT NULL)
+"""
+_GONE = "SELECT output FROM plan.gone WHERE state = 'done' AND NOT listed"
+# An image that failed before it went left its earlier result.
+_ALL_GONE = f"{_GONE} UNION ALL SELECT f.output {_LEFT} AND l.path IS NULL"
+_BELOW = f"""
+{_GONE} AND path >= :first AND path < :last
+UNION ALL SELECT f.output {_LEFT} AND l.path IS NULL AND f.path >= :first AND f.path < :last
+"""
+_OBSOLETE = "SELECT output FROM plan.gone WHERE state = 'done' AND listed"
+_ALL_OBSOLETE = f"{_OBSOLETE} UNION ALL SELECT f.output {_LEFT} AND l.path IS NOT NULL"
+# Names that are another's by now: of a result, or of what an image that has failed left there.
+_TAKEN = """
+SELECT g.output FROM plan.gone g WHERE g.state = 'done' AND (g.output IN (
+        SELECT output FROM item WHERE (path, rendition) NOT IN (SELECT path, rendition FROM plan.gone))
+    OR g.output IN (
+        SELECT output FROM leftover WHERE (path, rendition) NOT IN (SELECT path, rendition FROM plan.gone)))
 """
 _LOST = """
 SELECT f.path, f.rendition, f.output FROM leftover f LEFT JOIN plan.present p ON p.path = f.output
@@ -33,11 +51,11 @@ WHERE p.path IS NULL
 """
 # The other half of those: nothing has followed them, for their images have failed since.
 _EARLIER = """
-SELECT count(*) FROM leftover f JOIN plan.present p ON p.path = f.output
+SELECT f.output FROM leftover f JOIN plan.present p ON p.path = f.output
     JOIN item i ON i.path = f.path AND i.rendition = f.rendition AND i.state <> 'done'
-    LEFT JOIN item o ON o.output = f.output AND o.state = 'done'
     LEFT JOIN plan.gone g ON g.path = f.path AND g.rendition = f.rendition
-WHERE o.path IS NULL AND g.path IS NULL
+WHERE g.path IS NULL AND f.output NOT IN (
+    SELECT output FROM item WHERE state = 'done' AND (path, rendition) NOT IN (SELECT path, rendition FROM plan.gone))
 """
 
 
@@ -62,8 +80,14 @@ def lost(index: sqlite3.Connection) -> list[Gone]:
 
 
 def gone(index: sqlite3.Connection) -> int:
-    """Finished results whose source is no longer there."""
-    return _one(index, "SELECT count(*) FROM plan.gone WHERE state = 'done' AND NOT listed")
+    """Results whose source is no longer there; earlier ones of images that failed before they went among them."""
+    return _counted(index, _ALL_GONE)
+
+
+def gone_below(index: sqlite3.Connection, folder: str) -> int:
+    """How many of these are of images below a folder."""
+    # All names below it, for "0" is the character after "/".
+    return _counted(index, _BELOW, {"first": os.fsencode(f"{folder}/"), "last": os.fsencode(f"{folder}0")})
 
 
 def renditions(index: sqlite3.Connection) -> list[str]:
@@ -74,37 +98,27 @@ def renditions(index: sqlite3.Connection) -> list[str]:
 
 def obsolete(index: sqlite3.Connection) -> int:
     """Results whose source is there, but of a rendition or a format that is no longer asked for."""
-    return _one(index, "SELECT count(*) FROM plan.gone WHERE state = 'done' AND listed") + _one(
-        index, f"SELECT count(*) {_LEFT}"
-    )
+    return _counted(index, _ALL_OBSOLETE)
 
 
 def some_gone(index: sqlite3.Connection, count: int) -> list[str]:
     """The first so many of those that `gone` counts."""
-    return _some(index, "SELECT output FROM plan.gone WHERE state = 'done' AND NOT listed", count)
+    return _some(index, _ALL_GONE, count)
 
 
 def some_obsolete(index: sqlite3.Connection, count: int) -> list[str]:
     """The first so many of those that `obsolete` counts."""
-    dropped = "SELECT output FROM plan.gone WHERE state = 'done' AND listed"
-    return _some(index, f"{dropped} UNION ALL SELECT f.output {_LEFT}", count)
+    return _some(index, _ALL_OBSOLETE, count)
 
 
 def earlier(index: sqlite3.Connection) -> int:
     """Results in TARGET that are of an earlier state of their images, which have failed since."""
-    return _one(index, _EARLIER)
+    return _counted(index, _EARLIER)
 
 
 def departures(index: sqlite3.Connection) -> Iterator[Departure]:
     """Records that no run asks for, by name."""
-    taken = {
-        output
-        for (output,) in index.execute(
-            "SELECT g.output FROM plan.gone g JOIN item i ON i.output = g.output AND i.path <> g.path "
-            "LEFT JOIN plan.gone o ON o.path = i.path AND o.rendition = i.rendition "
-            "WHERE g.state = 'done' AND o.path IS NULL"
-        )
-    }
+    taken = {output for (output,) in index.execute(_TAKEN)}
     rows = index.execute("SELECT path, rendition, output FROM plan.gone ORDER BY path, rendition")
     for path, rendition, output in rows:
         yield Departure(Gone(os.fsdecode(path), rendition), "" if output in taken else os.fsdecode(output))
@@ -122,6 +136,5 @@ def _some(index: sqlite3.Connection, query: str, count: int) -> list[str]:
     return [os.fsdecode(name) for (name,) in index.execute(f"{query} ORDER BY 1 LIMIT ?", (count,))]
 
 
-def _one(index: sqlite3.Connection, query: str) -> int:
-    ((count,),) = index.execute(query).fetchall()
-    return int(count)
+def _counted(index: sqlite3.Connection, query: str, values: dict[str, bytes] | None = None) -> int:
+    return sum(1 for _ in index.execute(query, values or {}))

@@ -17,8 +17,8 @@ _BEGUN = "begun"
 _TOLD = 5
 _NOTED = """
 INSERT INTO plan.foreign_file
-SELECT p.path FROM plan.present p LEFT JOIN item i ON i.output = p.path LEFT JOIN leftover f ON f.output = p.path
-WHERE i.path IS NULL AND f.output IS NULL
+SELECT path FROM plan.present
+WHERE path NOT IN (SELECT output FROM item) AND path NOT IN (SELECT output FROM leftover)
 """
 
 

@@ -38,6 +38,7 @@ CREATE INDEX IF NOT EXISTS item_state ON item (state) WHERE state <> 'done';
 CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS leftover (
     output BLOB PRIMARY KEY, path BLOB NOT NULL, rendition TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS leftover_item ON leftover (path, rendition);
 CREATE TABLE IF NOT EXISTS shard (
     work TEXT, y INTEGER, x INTEGER, record TEXT NOT NULL, PRIMARY KEY (work, y, x)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (read INTEGER NOT NULL);
@@ -91,6 +92,12 @@ class Manifest:
         asked = (os.fsencode(path), rendition)
         row = self.index.execute(f"{_RECORDS} WHERE path = ? AND rendition = ?", asked).fetchone()
         return None if row is None else Record(**json.loads(row[0]))
+
+    def leftovers(self, path: str, rendition: str) -> list[str]:
+        """Results of a rendition of a source that lie there beside the last one."""
+        asked = (os.fsencode(path), rendition)
+        rows = self.index.execute("SELECT output FROM leftover WHERE path = ? AND rendition = ?", asked)
+        return [os.fsdecode(output) for (output,) in rows]
 
     def records(self, state: State) -> Iterator[Record]:
         """All records in a state, by path."""

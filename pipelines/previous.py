@@ -51,13 +51,20 @@ class Previous:
         if self.index is None:
             self.index = opened(self.target) if self.adds else _begun(self.target)
         if left:
-            if not self._has(self.index, path, rendition, left) and _linked(self.target, left):
-                self.left.append((os.fsencode(left), os.fsencode(path), rendition))
+            self._put_left_aside(path, rendition, left)
             return
+        # An image that failed has an earlier result there, which the next one may replace.
+        for output in self.ledger.leftovers(path, rendition):
+            self._put_left_aside(path, rendition, output)
         record = self.ledger.record(path, rendition)
         kept = record is not None and record.state == "done" and _linked(self.target, record.output)
         told = None if record is None else json.dumps(asdict(record))
         self.pending.append((os.fsencode(path), rendition, told, int(kept)))
+
+    def _put_left_aside(self, path: str, rendition: str, output: str) -> None:
+        assert self.index is not None
+        if not self._has(self.index, path, rendition, output) and _linked(self.target, output):
+            self.left.append((os.fsencode(output), os.fsencode(path), rendition))
 
     @staticmethod
     def _has(index: sqlite3.Connection, path: str, rendition: str, output: str) -> bool:

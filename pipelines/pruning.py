@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -33,10 +32,7 @@ def prune(plan: Planned, target: Target, previous: Previous | None, absent: Sequ
 
 def _check_reached(plan: Planned, link: str) -> None:
     """Raise JobError where results are of images below a link that leads nowhere."""
-    # All names below it, for "0" is the character after "/".
-    below = os.fsencode(f"{link}/"), os.fsencode(f"{link}0")
-    query = "SELECT count(*) FROM plan.gone WHERE path >= ? AND path < ? AND state = 'done' AND NOT listed"
-    if count := plan.roll.index.execute(query, below).fetchone()[0]:
+    if count := departed.gone_below(plan.roll.index, link):
         raise JobError(
             f"{link} is a link that leads nowhere, and {counted(count, 'result')} of images below it would go; "
             "mount what it leads to, or remove the link"

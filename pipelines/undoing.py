@@ -80,8 +80,7 @@ def _put_back(target: Path, index: sqlite3.Connection) -> Iterator[tuple[Entry, 
     # What this night left and removed comes first: its record, below, then says that it is left no more.
     for output, path, rendition in index.execute("SELECT output, path, rendition FROM leftover"):
         left = Left(os.fsdecode(path), rendition, os.fsdecode(output))
-        _moved_back(target, left.output)
-        yield left, 1
+        yield left, int(_moved_back(target, left.output))
     for _, _, told, kept in rows(index):
         if told is None or not kept:
             continue
@@ -90,11 +89,15 @@ def _put_back(target: Path, index: sqlite3.Connection) -> Iterator[tuple[Entry, 
         yield before, 1
 
 
-def _moved_back(target: Path, output: str) -> None:
-    aside = folder(target) / "files" / output
-    if aside.exists():  # else an undo that was killed has put it back already
-        (target / output).parent.mkdir(parents=True, exist_ok=True)
-        aside.replace(target / output)
+def _moved_back(target: Path, output: str) -> bool:
+    """Whether something else, or nothing, was there."""
+    aside, place = folder(target) / "files" / output, target / output
+    if not aside.exists():  # an undo that was killed has put it back already
+        return False
+    same = place.exists() and place.samefile(aside)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside.replace(place)
+    return not same
 
 
 def _committed(ledger: Manifest, entries: Iterator[tuple[Entry, int]]) -> int:
