@@ -112,7 +112,6 @@ def catalog(
         with recorded(asked, plan.ledger, night.summary, night.drawn):
             night.check_unasked(plan)
             run(night, plan, asked.cluster, quiet=quiet)
-            foreign.end(night.own)
             changed = bool(plan.counts or night.summary.pruned)
             night.target.finish(plan.ledger.records("done"), changed=changed)
     return night.summary
@@ -258,6 +257,7 @@ def run(night: Night, plan: Planned, cluster: Cluster, *, quiet: bool) -> None:
         if total:
             foreign.begin(own)
         _work_through(feed, cluster)
+        foreign.end(own)
         if night.terms.prune:
             summary.pruned += prune_leftovers(plan, night.target, previous)
         summary.obsolete = 0 if night.terms.prune else plan.obsolete

@@ -9,8 +9,9 @@ from strategies_files import picture, small_tree, write_picture
 from test_cataloging import contents, plain_tree, settings_for
 
 from pipelines import departed, foreign, manifest
+from pipelines.brake import Tolerance
 from pipelines.catalog import Terms, catalog
-from pipelines.errors import JobError
+from pipelines.errors import JobError, RunError
 from pipelines.manifest import Manifest
 from pipelines.naming import Rendition
 from pipelines.preview import foreseen
@@ -139,6 +140,15 @@ def test_what_a_killed_run_stored_is_its_own(tmp_path, inline, monkeypatch):
         catalog(source, target, settings_for(), inline)
     (target / stored[0]).unlink()
     assert catalog(source, target, settings_for(), inline).done == 4
+    assert not (target / ".refine" / "begun").exists()
+
+
+def test_stopped_run_has_recorded_all(tmp_path, inline):
+    """A run that too many failures stop ends in order: what comes to TARGET after it is somebody else's."""
+    source, target = plain_tree(tmp_path / "source", 4), tmp_path / "target"
+    (source / "a" / "1.png").write_bytes(BROKEN)
+    with pytest.raises(RunError, match="failed"):
+        catalog(source, target, settings_for(), inline, terms=Terms(max_failures=Tolerance(0)))
     assert not (target / ".refine" / "begun").exists()
 
 
