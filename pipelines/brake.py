@@ -16,8 +16,6 @@ _RESERVE_NBYTES = 200_000_000
 """Bytes of the disk that are left free: for what is under way, the ledger and the report."""
 _LOOK_S = 1.0
 """Seconds between two looks at the disk."""
-_ALLOWED = "(--max-failures)"
-"""The end of what is said of too many failures."""
 _SHARE_FROM = 100
 """Images after which a share of failures is one."""
 
@@ -102,6 +100,8 @@ class Brake:
     """Why the run cannot go on; empty where it can."""
     standing: int = field(init=False)
     """Images that were without a result when the run began, and are not tried."""
+    _is_failing: bool = False
+    """Whether the reason is that too many have failed."""
     _looked: float = float("-inf")
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class Brake:
             return
         failed = self._failed
         if self.allowed is not None and self.allowed.is_passed(failed, failed + self.summary.done):
-            self.reason = self._too_many()
+            self.reason, self._is_failing = self._too_many(), True
             return
         now = time.monotonic()
         if now - self._looked >= _LOOK_S:
@@ -133,7 +133,7 @@ class Brake:
 
     def end(self) -> str:
         """Why the run stopped, in the numbers of its end: what was under way has failed since, or was done."""
-        why = self._too_many() if self.reason.endswith(_ALLOWED) else self.reason
+        why = self._too_many() if self._is_failing else self.reason
         left = f"; {counted(self.summary.left, 'result')} left undone" if self.summary.left else ""
         return f"{why}{left}: see to it, and start the same command again"
 
@@ -144,7 +144,9 @@ class Brake:
 
     def _too_many(self) -> str:
         failed = self._failed
-        return f"{failed} of {failed + self.summary.done} images have failed, allowed are {self.allowed} {_ALLOWED}"
+        return (
+            f"{failed} of {failed + self.summary.done} images have failed, allowed are {self.allowed} (--max-failures)"
+        )
 
 
 def check_space(target: Path, nbytes: int) -> str:
