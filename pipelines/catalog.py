@@ -108,6 +108,8 @@ def catalog(
         *(cluster or Cluster(), night.terms.metrics),
     )
     with night.planned() as plan:
+        if night.target.folder is None:
+            fetch_last_run(night.own, night.target.place)
         night.check_pruned(plan, os.fspath(source))
         with recorded(asked, plan.ledger, night.summary, night.drawn):
             night.check_unasked(plan)
@@ -195,8 +197,6 @@ class Night:
 
     def check_pruned(self, plan: Planned, source: str) -> None:
         """Raise JobError where results would be removed because SOURCE or renditions are not those of the last time."""
-        if self.terms.prune and self.target.folder is None:
-            fetch_last_run(self.own, self.target.place)
         last = last_run(self.own) if self.terms.prune and plan.roll.images else None
         if last is None:
             return

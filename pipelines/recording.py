@@ -71,8 +71,6 @@ def recorded(asked: Asked, ledger: Manifest, summary: Summary, drawn: Draw[str])
         check_writable(asked.metrics)
     began, started = now(), time.monotonic()
     afar = asked.target.folder is None
-    if afar:
-        fetch_last_run(asked.own, asked.target.place)
     try:
         yield
     except JobError:
