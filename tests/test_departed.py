@@ -22,6 +22,12 @@ from pipelines.undoing import undo
 BROKEN = b"\x89PNG\r\n\x1a\nbroken"
 
 
+def lose(source, numbers):
+    """Take pictures of a plain tree away."""
+    for number in numbers:
+        next(source.rglob(f"{number}.png")).unlink()
+
+
 def test_another_source_prunes_nothing_at_once(tmp_path, inline):
     """With a narrower SOURCE than the last time nothing is removed before it was run once without that wish."""
     source, target = small_tree(tmp_path / "source", 3), tmp_path / "target"
@@ -157,8 +163,7 @@ def test_many_results_are_not_pruned_at_once(tmp_path, inline, monkeypatch):
     monkeypatch.setattr("pipelines.catalog.MANY", 3)
     source, target = plain_tree(tmp_path / "source", 5), tmp_path / "target"
     catalog(source, target, settings_for(), inline)
-    for number in range(4):
-        next(source.rglob(f"{number}.png")).unlink()
+    lose(source, range(4))
     for _ in range(2):
         with pytest.raises(JobError, match=r"SOURCE has 1 image and --prune would remove 4 results .* without --prune"):
             catalog(source, target, settings_for(), inline, terms=Terms(prune=True))
@@ -200,13 +205,12 @@ def test_what_failed_before_it_went_is_pruned_with_the_same_care(tmp_path, inlin
     for path in source.rglob("*.png"):
         path.write_bytes(BROKEN)
     assert catalog(source, target, settings_for(), inline).earlier == 5
-    for number in range(4):
-        next(source.rglob(f"{number}.png")).unlink()
+    lose(source, range(4))
     with pytest.raises(JobError, match="--prune would remove 4 results"):
         catalog(source, target, settings_for(), inline, terms=Terms(prune=True))
     found = foreseen(source, target, settings_for(), (Rendition(),))
     assert (found.gone, found.obsolete, len(found.examples["gone"])) == (4, 0, 3)
-    next(source.rglob("4.png")).unlink()
+    lose(source, [4])
     with pytest.raises(JobError, match="SOURCE holds no image, and 5 results would go"):
         catalog(source, target, settings_for(), inline, terms=Terms(prune=True))
     assert len(contents(target)) == 5
@@ -232,12 +236,10 @@ def test_what_was_pruned_was_no_warning(tmp_path, inline, monkeypatch):
     monkeypatch.setattr("pipelines.catalog.MANY", 3)
     source, target = plain_tree(tmp_path / "source", 12), tmp_path / "target"
     catalog(source, target, settings_for(), inline)
-    for number in range(7):
-        next(source.rglob(f"{number}.png")).unlink()
+    lose(source, range(7))
     catalog(source, target, settings_for(), inline)
     assert catalog(source, target, settings_for(), inline, terms=Terms(prune=True)).pruned == 7
-    for number in range(7, 11):
-        next(source.rglob(f"{number}.png")).unlink()
+    lose(source, range(7, 11))
     with pytest.raises(JobError, match="--prune would remove 4 results"):
         catalog(source, target, settings_for(), inline, terms=Terms(prune=True))
 

@@ -160,7 +160,7 @@ def test_files_are_small(tracked, checkout):
     [
         pytest.param(MACHINE, b"open('/" + b"home/me/x.png')", id="home"),
         pytest.param(MACHINE, b"see /" + b"work/tree/a.py", id="mount"),
-        pytest.param(INDEX, b"pip install --" + b"index-url x", id="index-option"),
+        pytest.param(INDEX, b"pip install --index" + b"-url x", id="index-option"),
         pytest.param(INDEX, b"https://" + b"pypi.org/x", id="index-address"),
     ],
 )
